@@ -1,0 +1,45 @@
+"""What a network is made of: parameters, multiply-adds, and which layers and weights follow which rule."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from bionas import catalog
+
+
+def num_parameters(model: nn.Module) -> int:
+    """Count trainable numbers; feedback is a buffer and is not among them."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+@torch.no_grad()
+def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Count forward multiply-adds of convs and linears for one image of (C, H, W)."""
+    total = 0
+
+    def count(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
+        nonlocal total
+        total += output.numel() * layer.weight[0].numel()
+
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    training = model.training
+    try:
+        model.eval()(torch.zeros(1, *image_shape, device=next(model.parameters()).device))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return total
+
+
+def layers_by_rule(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Return {rule: (layers, weights)} over every conv and linear; one without a rule counts as BP. Biases are not counted."""
+    counts = dict.fromkeys(catalog.RULES, (0, 0))
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            rule = getattr(layer, "rule", "bp")
+            layers, weights = counts[rule]
+            counts[rule] = (layers + 1, weights + layer.weight.numel())
+    return counts

@@ -1,0 +1,111 @@
+"""The data set file, `data/<name>.h5`: its one writer and its one reader. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What may be done to a training image without making it a wrong one. Pixels."""
+
+    crop: int = 0  # black border from which a crop of the old size is drawn
+    flip: bool = False  # left and right
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images (N, C, H, W) uint8 with labels (N,) int64, split into train and test, and what goes with them."""
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    classes: tuple[str, ...]
+    augment: Augment
+    source: str
+    checksum: str
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.train_images.shape[1:]
+
+    @property
+    def mean(self) -> list[float]:
+        """Per channel, of training images in [0, 1]."""
+        return (self.train_images.mean((0, 2, 3), dtype=np.float64) / 255).tolist()
+
+    @property
+    def std(self) -> list[float]:
+        """Per channel, of training images in [0, 1]."""
+        return (self.train_images.std((0, 2, 3), dtype=np.float64) / 255).tolist()
+
+
+def write(path: Path, data: Dataset) -> None:
+    """Check `data` and write it to `path`, which appears only when it is whole. Raises ValueError if it is not a data set."""
+    _check(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with h5py.File(partial, "w") as file:
+            file.attrs.update(format=FORMAT, name=data.name, source=data.source, checksum=data.checksum)
+            file.attrs.update(mean=data.mean, std=data.std, augment=json.dumps(asdict(data.augment)))
+            file.attrs["classes"] = list(data.classes)
+            for split in ("train", "test"):
+                images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
+                group = file.create_group(split)
+                group.create_dataset("images", data=images, chunks=(min(len(images), 1024), *images.shape[1:]), compression="gzip")
+                group.create_dataset("labels", data=labels)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Dataset:
+    """Read a data set file whole. Raises ValueError, with the path, if it is missing, damaged or of another format."""
+    remedy = f"make it with: python -m data_prep {path.stem} --out {path}"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such data set file; {remedy}")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise ValueError(f"{path}: data set format {file.attrs.get('format')}, this version reads {FORMAT}; {remedy}")
+            data = Dataset(
+                name=file.attrs["name"],
+                train_images=file["train/images"][:],
+                train_labels=file["train/labels"][:],
+                test_images=file["test/images"][:],
+                test_labels=file["test/labels"][:],
+                classes=tuple(file.attrs["classes"]),
+                augment=Augment(**json.loads(file.attrs["augment"])),
+                source=file.attrs["source"],
+                checksum=file.attrs["checksum"],
+            )
+    except (OSError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a readable data set file ({_first_line(error)}); {remedy}") from error
+    _check(data)
+    return data
+
+
+def _check(data: Dataset) -> None:
+    for split in ("train", "test"):
+        images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
+        if images.ndim != 4 or images.dtype != np.uint8:
+            raise ValueError(f"{data.name}: {split} images are {images.dtype} {images.shape}; allowed: uint8 (N, C, H, W)")
+        if labels.shape != images.shape[:1] or labels.dtype != np.int64:
+            raise ValueError(f"{data.name}: {split} labels are {labels.dtype} {labels.shape}; allowed: int64 ({len(images)},)")
+        if labels.min() < 0 or labels.max() >= len(data.classes):
+            raise ValueError(f"{data.name}: {split} labels are {labels.min()}..{labels.max()}; allowed: 0..{len(data.classes) - 1}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip("'\"").partition("\n")[0]

@@ -1,0 +1,319 @@
+"""The learning rules: what a layer's backward pass puts in the place of its weight (paper §2.1, equations 3 to 6).
+
+Forward, every rule layer is the ordinary layer. Backward, the error that it hands down is carried by B instead of W; weight and
+bias gradients are the exact ones. The rules differ in B alone:
+
+    rule   equation   B                  R
+    bp     (1)        W                  -
+    fa     (3)        R                  random, drawn once
+    usf    (4)        R sign(W)          one number: `scale`
+    brsf   (5)        |R| sign(W)        random, drawn anew after every update
+    frsf   (6)        |R| sign(W)        random, drawn once
+
+R is no generator's state but a function of (seed, layer name, update, element), so that accumulation, checkpointing, resuming
+and replicas agree, and evaluation draws nothing. R is a buffer: never trained, never counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from bionas import catalog
+from bionas.seeds import derive, uniform
+
+RULES = tuple(catalog.RULES)
+SCALES = ("init_std", "none", "rms")  # of uSF's B: the initialiser's std (biotorch), 1 (equation 4), the weight's root mean square
+INITS = ("xavier", "kaiming")
+BACKENDS = ("native", "biotorch")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A learning rule. `feedback(W, R)` gives B; `draw` says what R is; `redraw` whether R changes after every update."""
+
+    feedback: Callable[[Tensor, Tensor | float], Tensor]
+    draw: Literal["nothing", "scale", "signed", "magnitude"]
+    redraw: bool = False
+
+
+def _weight(W, R):
+    return W
+
+
+def _random(W, R):
+    return R
+
+
+def _sign_concordant(W, R):
+    return R * torch.sign(W)
+
+
+BP = Rule(_weight, draw="nothing")
+FA = Rule(_random, draw="signed")
+USF = Rule(_sign_concordant, draw="scale")
+BRSF = Rule(_sign_concordant, draw="magnitude", redraw=True)
+FRSF = Rule(_sign_concordant, draw="magnitude")
+
+
+# ---------------------------------------------------------------------------------------------- the backward pass
+
+
+class _Conv(torch.autograd.Function):
+    """conv2d whose input gradient runs through B: one `aten::convolution_backward`, in which the weight gradient does not
+    depend on the weight argument."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, feedback, stride, padding, dilation, groups):
+        ctx.save_for_backward(x, feedback)
+        ctx.geometry = (stride, padding, dilation, False, (0, 0), groups)
+        ctx.bias_sizes = None if bias is None else list(bias.shape)
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, feedback = ctx.saved_tensors
+        # Under autocast the output has a lower precision than what was saved.
+        grads = torch.ops.aten.convolution_backward(
+            grad, x.to(grad.dtype), feedback.to(grad.dtype), ctx.bias_sizes, *ctx.geometry, list(ctx.needs_input_grad[:3])
+        )
+        return *grads, None, None, None, None, None
+
+
+class _Linear(torch.autograd.Function):
+    """linear whose input gradient runs through B, for inputs of any number of leading dimensions."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, feedback):
+        ctx.save_for_backward(x, feedback)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, feedback = ctx.saved_tensors
+        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
+        rows = grad.reshape(-1, grad.shape[-1])  # (everything, out)
+        return (
+            grad @ feedback.to(grad.dtype) if need_x else None,
+            rows.t() @ x.reshape(-1, x.shape[-1]).to(grad.dtype) if need_weight else None,
+            rows.sum(0) if need_bias else None,
+            None,
+        )
+
+
+# ---------------------------------------------------------------------------------------------- the layers
+
+
+class _RuleLayer:
+    """What conv and linear layers share: the rule, and R with its seed, name and update count."""
+
+    def _set_rule(self, rule: str, scale: str, init: str) -> None:
+        self.rule = catalog.choose("rule", rule, catalog.RULES)
+        self.scale = catalog.choose("scale", scale, SCALES)
+        self.init = catalog.choose("init", init, INITS)
+        self.definition: Rule = catalog.load(catalog.RULES[rule])
+        self.exact = False  # B := W, see true_gradient
+        drawn = self.definition.draw in ("signed", "magnitude")
+        self.register_buffer("magnitude", torch.empty_like(self.weight, requires_grad=False) if drawn else None)
+        self.reseed(0, "")
+
+    def reseed(self, seed: int, name: str) -> None:
+        """Start R's stream for this seed and layer name, at update 0."""
+        self.seed, self.name, self.update = seed, name, 0
+        self._draw()
+
+    def advance(self) -> None:
+        """Count one weight update, and redraw R if the rule says so."""
+        self.update += 1
+        if self.definition.redraw:
+            self._draw()
+
+    def feedback(self) -> Tensor:
+        """Return the B in use, of the weight's shape; it takes no part in autograd."""
+        with torch.no_grad():
+            weight = self.weight.detach()
+            return weight if self.exact else self.definition.feedback(weight, self._R(weight))
+
+    def _R(self, weight: Tensor) -> Tensor | float | None:
+        if self.definition.draw != "scale":
+            return self.magnitude
+        return {"none": lambda: 1.0, "init_std": self._init_std, "rms": lambda: weight.square().mean().sqrt()}[self.scale]()
+
+    def _init_std(self) -> float:
+        return init_bound(self.weight, self.init) / math.sqrt(3)  # of a uniform distribution
+
+    @torch.no_grad()
+    def _draw(self) -> None:
+        if self.magnitude is None or self.magnitude.is_meta:
+            return
+        u = uniform(self.magnitude, derive(self.seed, self.name, self.update))  # [0, 1)
+        bound = init_bound(self.weight, self.init)
+        self.magnitude.copy_((2 * u - 1) * bound if self.definition.draw == "signed" else u * bound)
+
+    def _feeds_back(self, x: Tensor) -> bool:
+        """Whether anything will ask for B: without an input gradient (the first layer, evaluation) every rule is plain."""
+        return self.rule != "bp" and not self.exact and torch.is_grad_enabled() and x.requires_grad
+
+    def get_extra_state(self) -> dict[str, int | str]:
+        return {"seed": self.seed, "name": self.name, "update": self.update}
+
+    def set_extra_state(self, state: dict[str, int | str]) -> None:
+        self.seed, self.name, self.update = state["seed"], state["name"], state["update"]
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, rule={self.rule}"
+
+
+class RuleConv2d(_RuleLayer, nn.Conv2d):
+    """`nn.Conv2d` that learns by a rule. Takes its arguments and `rule`, `scale` (uSF) and `init` (the range of R)."""
+
+    def __init__(self, *args, rule: str = "bp", scale: str = "init_std", init: str = "xavier", **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._set_rule(rule, scale, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self._feeds_back(x):
+            return super().forward(x)
+        padding = self.padding
+        if self.padding_mode != "zeros" or isinstance(padding, str):  # pad first: the backward op knows plain numbers only
+            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+            x, padding = F.pad(x, self._reversed_padding_repeated_twice, mode=mode), (0, 0)
+        return _Conv.apply(x, self.weight, self.bias, self.feedback(), self.stride, padding, self.dilation, self.groups)
+
+
+class RuleLinear(_RuleLayer, nn.Linear):
+    """`nn.Linear` that learns by a rule. Takes its arguments and `rule`, `scale` (uSF) and `init` (the range of R)."""
+
+    def __init__(self, *args, rule: str = "bp", scale: str = "init_std", init: str = "xavier", **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._set_rule(rule, scale, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self._feeds_back(x):
+            return super().forward(x)
+        return _Linear.apply(x, self.weight, self.bias, self.feedback())
+
+
+# ---------------------------------------------------------------------------------------------- R as a function
+
+
+def init_bound(weight: Tensor, init: str) -> float:
+    """Return b of the U(-b, b) that the initialiser draws from: Glorot & Bengio 2010, or torch's default for `kaiming`."""
+    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(weight)
+    return math.sqrt(6 / (fan_in + fan_out)) if init == "xavier" else 1 / math.sqrt(fan_in)
+
+
+# ---------------------------------------------------------------------------------------------- whole models
+
+
+def rule_layers(model: nn.Module) -> Iterator[tuple[str, _RuleLayer]]:
+    """Yield (qualified name, layer) for every layer that has a rule, BP's included."""
+    return ((name, m) for name, m in model.named_modules() if isinstance(m, _RuleLayer))
+
+
+def seed_feedback(model: nn.Module, seed: int) -> nn.Module:
+    """Give every rule layer its qualified name and the seed, and draw its R at update 0."""
+    for name, layer in rule_layers(model):
+        layer.reseed(seed, name)
+    return model
+
+
+def advance(model: nn.Module) -> None:
+    """Count one weight update: call it after every optimiser step. brSF draws its magnitudes anew."""
+    for _, layer in rule_layers(model):
+        layer.advance()
+
+
+def convert(
+    model: nn.Module, rule: str, backend: str = "native", scale: str = "init_std", init: str = "xavier", seed: int = 0
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Give every conv and linear of `model` the rule; return the model and the names of what stayed BP.
+
+    Weights and biases are kept (the same Parameter objects), and a module that is used twice stays one module. What stays BP is
+    every other module that holds a weight of two or more dimensions: transposed and 1-d convs, embeddings, and subclasses of
+    conv and linear whose own `forward` a replacement would lose. Under `bp` that is every layer. The model is changed in place,
+    except that a bare layer is replaced.
+    """
+    catalog.choose("rule", rule, catalog.RULES)
+    catalog.choose("backend", backend, BACKENDS)
+    replaced: dict[nn.Module, nn.Module] = {}
+
+    def visit(module: nn.Module) -> nn.Module:
+        if type(module) in (nn.Conv2d, nn.Linear, RuleConv2d, RuleLinear):
+            if module not in replaced:
+                replaced[module] = _replace(module, rule, backend, scale, init)
+            return replaced[module]
+        for name, child in module._modules.items():  # named_children would skip a tied module's second name
+            module._modules[name] = child and visit(child)
+        return module
+
+    model = visit(model)
+    seed_feedback(model, seed)
+    follow = set() if rule == "bp" else set(replaced.values())
+    return model, tuple(name for name, m in model.named_modules() if _holds_weight(m) and m not in follow)
+
+
+def _holds_weight(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, nn.Parameter) and weight.dim() >= 2
+
+
+def _replace(layer: nn.Module, rule: str, backend: str, scale: str, init: str) -> nn.Module:
+    if isinstance(layer, nn.Conv2d):
+        geometry: dict[str, Any] = {
+            name: getattr(layer, name)
+            for name in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+        }
+    else:
+        geometry = {"in_features": layer.in_features, "out_features": layer.out_features}
+    geometry["bias"] = layer.bias is not None
+    if backend == "biotorch":
+        new = _biotorch_layer(layer, geometry, rule)
+        new.to(device=layer.weight.device, dtype=layer.weight.dtype)
+    else:
+        kind = RuleConv2d if isinstance(layer, nn.Conv2d) else RuleLinear
+        placement = {"device": layer.weight.device, "dtype": layer.weight.dtype}
+        new = kind(**geometry, **placement, rule=rule, scale=scale, init=init)
+    new.weight, new.bias = layer.weight, layer.bias
+    return new.train(layer.training)
+
+
+def _biotorch_layer(layer: nn.Module, geometry: dict[str, Any], rule: str) -> nn.Module:
+    from biotorch.layers import backpropagation, fa_constructor  # two seconds of import that nothing else pays
+
+    if isinstance(layer, nn.Conv2d) and (geometry["padding_mode"] != "zeros" or isinstance(geometry["padding"], str)):
+        raise ValueError("backend: biotorch ignores padding modes and crashes on padding='same'; allowed: native")
+    package = backpropagation if rule == "bp" else fa_constructor
+    kind = package.Conv2d if isinstance(layer, nn.Conv2d) else package.Linear
+    kind_name = "backpropagation" if rule == "bp" else rule
+    with torch.random.fork_rng():  # its constructors draw from the global stream
+        return kind(**geometry, layer_config={"type": kind_name})
+
+
+@contextmanager
+def true_gradient(model: nn.Module) -> Iterator[nn.Module]:
+    """Within the block B := W in every layer, so that gradients are exact; afterwards everything is as it was.
+
+    Raises ValueError for a model with biotorch's layers, which cannot be switched.
+    """
+    foreign = [name for name, m in model.named_modules() if type(m).__module__.startswith("biotorch.")]
+    if foreign:
+        raise ValueError(f"gradient: 'true' needs the native backend; biotorch's layers cannot be switched ({foreign[0]} is one)")
+    before = [(layer, layer.exact) for _, layer in rule_layers(model)]
+    try:
+        for layer, _ in before:
+            layer.exact = True
+        yield model
+    finally:
+        for layer, exact in before:
+            layer.exact = exact

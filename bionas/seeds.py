@@ -1,0 +1,46 @@
+"""Random streams from named axes: every draw in the suite belongs to a name, never to a position in a global stream.
+
+So two networks that differ in the rule alone see the same weights, order and augmentation, and a resumed run draws what an
+undisturbed one would have drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def derive(seed: int, *axes: str | int) -> int:
+    """Return a 63-bit seed that is a fixed function of `seed` and the named axes, on every platform."""
+    text = "\x1f".join([str(seed), *map(str, axes)])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def generator(seed: int, *axes: str | int) -> torch.Generator:
+    """Return a CPU generator of the stream that the axes name; draws on the CPU are the same whatever the device."""
+    return torch.Generator().manual_seed(derive(seed, *axes))
+
+
+def uniform(like: Tensor, key: int) -> Tensor:
+    """Return numbers in [0, 1) of `like`'s shape, dtype and device: element i is a hash of (key, i), with no state at all.
+
+    The hash is splitmix64 (Steele, Lea & Flood 2014) over a counter; its top 24 bits make the number, the same on every device
+    and in every dtype that holds them.
+    """
+    z = torch.arange(1, like.numel() + 1, device=like.device)
+    z.mul_(_signed(0x9E3779B97F4A7C15)).add_(key)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z.bitwise_xor_(_shift_right(z, shift)).mul_(_signed(factor))
+    z.bitwise_xor_(_shift_right(z, 31))
+    return _shift_right(z, 40).to(like.dtype).mul_(2.0**-24).view(like.shape)
+
+
+def _signed(unsigned: int) -> int:
+    return unsigned - (1 << 64) if unsigned >= 1 << 63 else unsigned
+
+
+def _shift_right(z: Tensor, bits: int) -> Tensor:
+    """Logical shift: torch's own keeps the sign."""
+    return (z >> bits).bitwise_and_((1 << (64 - bits)) - 1)

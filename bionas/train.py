@@ -1,0 +1,157 @@
+"""The training loop: one network, one seed, SGD; written as a generator whose every `yield` is a point where it may stop.
+
+The loop touches no file. Whoever drives it decides at each yield whether to go on, to save `LoopState.state_dict()`, or to leave;
+a loop that is started again from a saved state ends with the same bits as one that was never disturbed.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bionas.data import Split, TrainingData
+from bionas.rules import advance
+
+SCHEDULES = ("constant", "cosine", "multistep")
+SELECTIONS = ("last", "best_val")
+CURVES = ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that shapes a training run beside network, data and seed. The definition format documents each."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    schedule: str
+    milestones: tuple[float, ...]
+    label_smoothing: float
+    grad_clip: float
+    selection: str
+
+    def lr_at(self, epoch: int) -> float:
+        """Return the learning rate of an epoch: a function, so that there is no scheduler whose state could be lost."""
+        done = epoch / self.epochs
+        if self.schedule == "cosine":
+            return self.lr * (1 + math.cos(math.pi * done)) / 2
+        if self.schedule == "multistep":
+            return self.lr * 0.1 ** sum(done >= milestone for milestone in self.milestones)
+        return self.lr
+
+
+@dataclass
+class LoopState:
+    """The whole state of the loop: what a checkpoint holds."""
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    epoch: int = 0
+    step: int = 0  # within the epoch
+    sums: Tensor | None = None  # loss, correct and images of the epoch so far, on the device
+    curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
+    best: dict[str, Any] | None = None  # under best_val: epoch, accuracy and weights
+    status: str = "ok"
+
+    @classmethod
+    def start(cls, model: nn.Module, settings: TrainSettings) -> LoopState:
+        optimiser = torch.optim.SGD(
+            model.parameters(),
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=settings.nesterov,
+        )
+        return cls(model, optimiser, sums=torch.zeros(3, dtype=torch.float64, device=next(model.parameters()).device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything by plain types and tensors, so that it loads without unpickling code."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "rng": {"torch": torch.get_rng_state(), "cuda": cuda},
+            **{name: getattr(self, name) for name in ("epoch", "step", "sums", "curves", "best", "status")},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.sums.copy_(state["sums"])
+        for name in ("epoch", "step", "curves", "best", "status"):
+            setattr(self, name, state[name])
+        torch.set_rng_state(state["rng"]["torch"].cpu())
+        if state["rng"]["cuda"]:
+            torch.cuda.set_rng_state_all([s.cpu() for s in state["rng"]["cuda"]])
+
+
+def train(state: LoopState, data: TrainingData, held_out: Split | None, settings: TrainSettings) -> Iterator[LoopState]:
+    """Train until `settings.epochs` are done or the loss is no number (`status` becomes `diverged`); yield after every step.
+
+    There is no host sync in a step: sums stay on the device until their epoch ends. A yield with `step == 0` ends an epoch.
+    """
+    model, optimiser = state.model, state.optimiser
+    while state.epoch < settings.epochs and state.status == "ok":
+        model.train()
+        lr = settings.lr_at(state.epoch)
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+        for images, labels in data.epoch(state.epoch, start=state.step):
+            optimiser.zero_grad(set_to_none=True)
+            logits = model(images)
+            loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+            loss.backward()
+            if settings.grad_clip:
+                nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
+            optimiser.step()
+            advance(model)
+            with torch.no_grad():
+                n = len(labels)
+                state.sums += torch.stack([loss * n, (logits.argmax(1) == labels).sum(), loss.new_tensor(n)])
+            state.step += 1
+            yield state
+        _end_epoch(state, lr, held_out, settings)
+        yield state
+    if state.best is not None and state.status == "ok":
+        model.load_state_dict(state.best["model"])
+
+
+def _end_epoch(state: LoopState, lr: float, held_out: Split | None, settings: TrainSettings) -> None:
+    loss, correct, images = state.sums.tolist()
+    row = {"lr": lr, "train_loss": loss / images, "train_accuracy": 100 * correct / images}
+    row |= {"val_loss": math.nan, "val_accuracy": math.nan}
+    if held_out is not None:
+        row["val_loss"], row["val_accuracy"] = measure(state.model, held_out)
+        if settings.selection == "best_val" and (state.best is None or row["val_accuracy"] > state.best["accuracy"]):
+            weights = copy.deepcopy(state.model.state_dict())
+            state.best = {"epoch": state.epoch, "accuracy": row["val_accuracy"], "model": weights}
+    for name, value in row.items():
+        state.curves[name].append(value)
+    if not math.isfinite(row["train_loss"]):
+        state.status = "diverged"
+    state.sums.zero_()
+    state.step, state.epoch = 0, state.epoch + 1
+
+
+@torch.inference_mode()
+def measure(model: nn.Module, split: Split, batch_size: int = 512) -> tuple[float, float]:
+    """Return (mean cross-entropy, accuracy in percent) in evaluation mode; leaves the model's mode as it was."""
+    training = model.training
+    model.eval()
+    total, correct = 0.0, 0
+    for images, labels in split.chunks(batch_size):
+        logits = model(images)
+        total = total + F.cross_entropy(logits, labels, reduction="sum").double()
+        correct = correct + (logits.argmax(1) == labels).sum()
+    model.train(training)
+    return float(total) / len(split), 100 * float(correct) / len(split)
