@@ -33,21 +33,22 @@ class Dataset:
     classes: tuple[str, ...]
     augment: Augment
     source: str
-    checksum: str
+    checksum: str  # of the raw data
+    mean: tuple[float, ...] = ()  # per channel, of training images in [0, 1]; `write` fills it in
+    std: tuple[float, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         return self.train_images.shape[1:]
 
-    @property
-    def mean(self) -> list[float]:
-        """Per channel, of training images in [0, 1]."""
-        return (self.train_images.mean((0, 2, 3), dtype=np.float64) / 255).tolist()
 
-    @property
-    def std(self) -> list[float]:
-        """Per channel, of training images in [0, 1]."""
-        return (self.train_images.std((0, 2, 3), dtype=np.float64) / 255).tolist()
+def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return (mean, std) per channel of uint8 images (N, C, H, W) scaled to [0, 1]: exact, from counts of the 256 values."""
+    values = np.arange(256) / 255
+    counts = [np.bincount(images[:, channel].ravel(), minlength=256) for channel in range(images.shape[1])]
+    means = [float((count * values).sum() / count.sum()) for count in counts]
+    stds = [float(np.sqrt((count * (values - mean) ** 2).sum() / count.sum())) for count, mean in zip(counts, means, strict=True)]
+    return tuple(means), tuple(stds)
 
 
 def write(path: Path, data: Dataset) -> None:
@@ -58,7 +59,8 @@ def write(path: Path, data: Dataset) -> None:
     try:
         with h5py.File(partial, "w") as file:
             file.attrs.update(format=FORMAT, name=data.name, source=data.source, checksum=data.checksum)
-            file.attrs.update(mean=data.mean, std=data.std, augment=json.dumps(asdict(data.augment)))
+            mean, std = statistics(data.train_images)
+            file.attrs.update(mean=mean, std=std, augment=json.dumps(asdict(data.augment)))
             file.attrs["classes"] = list(data.classes)
             for split in ("train", "test"):
                 images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
@@ -89,6 +91,8 @@ def read(path: Path) -> Dataset:
                 augment=Augment(**json.loads(file.attrs["augment"])),
                 source=file.attrs["source"],
                 checksum=file.attrs["checksum"],
+                mean=tuple(file.attrs["mean"].tolist()),
+                std=tuple(file.attrs["std"].tolist()),
             )
     except (OSError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a readable data set file ({_first_line(error)}); {remedy}") from error

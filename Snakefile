@@ -1,0 +1,146 @@
+"""The whole workflow: data set → train → evaluate → collect → render → check.
+
+    snakemake --cores all                              benchmarks/demo.yaml
+    snakemake --cores all --config benchmark=NAME      another one, or several: NAME,NAME or a path
+    snakemake --cores all --config size=tiny           one short trial of each kind
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+from suite.plan import load
+
+# Jobs find this Python and this checkout, wherever Snakemake was started from.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
+
+SIZE = config.get("size", "full")
+DEFINITIONS = [
+    word if word.endswith(".yaml") else f"{workflow.basedir}/benchmarks/{word}.yaml"
+    for word in str(config.get("benchmark", "demo")).split(",")
+]
+try:
+    PLANS = {}
+    for definition in DEFINITIONS:
+        planned = load(definition, SIZE)
+        if planned.name in PLANS:
+            raise ValueError(f"{definition}: another definition is named {planned.name!r}, too")
+        PLANS[planned.name] = planned
+except ValueError as error:
+    sys.exit(str(error))
+
+FILES = dict(zip(PLANS, DEFINITIONS))
+TRIALS = {id: trial for planned in PLANS.values() for id, trial in planned.trials.items()}
+EVALUATIONS = {
+    (id, trial.evaluation.id): trial.evaluation
+    for planned in PLANS.values()
+    for id, trial in planned.trials.items()
+    if trial.evaluation
+}
+
+# Progress goes to the log; when a job fails, its last words are said here, too.
+LOGGED = " > {log:q} 2>&1 || {{ status=$?; tail -n 3 {log:q} >&2; exit $status; }}"
+
+
+def runs_of(wildcards):
+    """Every run file of a benchmark."""
+    for id, trial in PLANS[wildcards.benchmark].trials.items():
+        yield f"results/runs/trial/{id}/train.h5"
+        if trial.evaluation:
+            yield f"results/runs/trial/{id}/evaluation-{trial.evaluation.id}.h5"
+
+
+wildcard_constraints:
+    benchmark="[a-z0-9-]+",
+    trial=".+",
+    evaluation="[0-9a-f]{8}",
+
+
+rule all:
+    input:
+        expand("results/{benchmark}/{file}", benchmark=PLANS, file=["report.html", "check.txt"]),
+
+
+rule dataset:
+    output:
+        "data/{dataset}.h5",
+    log:
+        "logs/dataset/{dataset}.log",
+    shell:
+        "python -m data_prep {wildcards.dataset} --raw data/raw --out {output:q}" + LOGGED
+
+
+rule train:
+    input:
+        lambda wildcards: f"data/{TRIALS[wildcards.trial].dataset}.h5",
+    output:
+        run="results/runs/trial/{trial}/train.h5",
+        weights="results/runs/trial/{trial}/weights.pt",
+    params:
+        trial=lambda wildcards: json.dumps(TRIALS[wildcards.trial].params),
+        threads=lambda wildcards: TRIALS[wildcards.trial].threads,
+        folder=lambda wildcards, output: str(Path(output.run).parent),
+    log:
+        "logs/trial/{trial}/train.log",
+    threads: lambda wildcards: TRIALS[wildcards.trial].threads
+    shell:
+        "python -m suite.run train --params {params.trial:q} --data {input:q} --threads {params.threads} --out {params.folder:q}" + LOGGED
+
+
+rule evaluate:
+    input:
+        data=lambda wildcards: f"data/{TRIALS[wildcards.trial].dataset}.h5",
+        run=rules.train.output.run,
+        weights=rules.train.output.weights,
+    output:
+        "results/runs/trial/{trial}/evaluation-{evaluation}.h5",
+    params:
+        evaluation=lambda wildcards: json.dumps(EVALUATIONS[wildcards.trial, wildcards.evaluation].params),
+        threads=lambda wildcards: TRIALS[wildcards.trial].threads,
+        folder=lambda wildcards, input: str(Path(input.run).parent),
+    log:
+        "logs/trial/{trial}/evaluation-{evaluation}.log",
+    threads: lambda wildcards: TRIALS[wildcards.trial].threads
+    shell:
+        "python -m suite.run evaluate --params {params.evaluation:q} --data {input.data:q} --threads {params.threads}"
+        " --trial {params.folder:q} --out {output:q}" + LOGGED
+
+
+rule collect:
+    input:
+        definition=lambda wildcards: FILES[wildcards.benchmark],
+        runs=runs_of,
+    output:
+        "results/{benchmark}/metrics.h5",
+    params:
+        size=SIZE,
+    log:
+        "logs/{benchmark}/collect.log",
+    shell:
+        "python -m suite.collect {input.definition:q} --size {params.size} --out {output:q}" + LOGGED
+
+
+rule render:
+    input:
+        rules.collect.output,
+    output:
+        report("results/{benchmark}/report.html", category="BioNAS", labels={"benchmark": "{benchmark}"}),
+    log:
+        "logs/{benchmark}/render.log",
+    shell:
+        "python -m reports.render {input:q} {output:q}" + LOGGED
+
+
+rule check:
+    input:
+        metrics=rules.collect.output,
+        report=rules.render.output,  # a missed bound leaves its report
+    output:
+        "results/{benchmark}/check.txt",
+    log:
+        "logs/{benchmark}/check.log",
+    shell:
+        "python -m suite.check {input.metrics:q} --out {output:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,44 @@
+"""What every network of the suite has: normalisation as its first layer, and weights drawn by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bionas.rules import INITS, seed_feedback
+from bionas.seeds import generator
+
+
+class Normalize(nn.Module):
+    """(x − mean) / std per channel, as the first layer: attacks then work on images in [0, 1]."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.get_default_dtype()).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.get_default_dtype()).view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, seed: int, init: str = "xavier") -> nn.Module:
+    """Draw every conv and linear weight from the stream of its own name, the same under every rule (paper §3.4: Xavier).
+
+    `kaiming` is torch's default, biases included; under `xavier` biases are 0. Also seeds the feedback with `seed`.
+    """
+    assert init in INITS
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            stream = generator(seed, "init", name)
+            if init == "xavier":
+                nn.init.xavier_uniform_(layer.weight, generator=stream)
+            else:
+                nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=stream)
+            if layer.bias is not None:
+                fan_in = layer.weight[0].numel()
+                bound = 0.0 if init == "xavier" else fan_in**-0.5
+                nn.init.uniform_(layer.bias, -bound, bound, generator=stream)
+    return seed_feedback(model, seed)

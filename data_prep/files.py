@@ -1,0 +1,40 @@
+"""Raw files: fetch one, and unpack one without trusting it."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import sys
+import urllib.request
+import zlib
+from pathlib import Path
+
+
+def download(url: str, path: Path, timeout: float = 30) -> None:
+    """Fetch `url` to `path`, which appears only when it is whole. Raises ValueError that says how to do without the network."""
+    print(f"downloading {url}", file=sys.stderr, flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as answer, partial.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+            size = answer.headers.get("Content-Length")
+            if size is not None and file.tell() != int(size):
+                raise OSError(f"{file.tell()} of {size} bytes arrived")
+        partial.replace(path)
+    except OSError as error:
+        raise ValueError(f"{path}: not there, and {url} cannot be fetched ({error}); put the file there and try again") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def decompressed(path: Path, limit: int) -> bytes:
+    """Return a file's content, gunzipped if its name ends in .gz. Raises ValueError if it is damaged or larger than `limit` bytes."""
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            content = file.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); remove it and try again") from None
+    if len(content) > limit:
+        raise ValueError(f"{path}: holds more than {limit} bytes; it is another file")
+    return content

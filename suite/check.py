@@ -1,0 +1,93 @@
+"""The verdict: `expect:` bounds, and a comparison with an earlier metrics file → a table and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from suite import store
+
+
+def judge(expect: Mapping[str, Mapping[str, Mapping[str, float]]], runs: Mapping[str, store.Run]) -> list[dict[str, Any]]:
+    """Hold every run against every bound that its path matches; return one row a comparison.
+
+    A missing number keeps no bound: `kept` is false and `found` is empty, so that a diverged run fails its gate.
+    """
+    trials: dict[str, list[store.Run]] = {}
+    for path, run in runs.items():
+        trials.setdefault(path.rpartition("/")[0], []).append(run)
+    rows = []
+    for pattern, metrics in expect.items():
+        for path, stages in trials.items():
+            if not fnmatch.fnmatchcase(path, pattern):
+                continue
+            for metric, bounds in metrics.items():
+                found = next((stage.metrics[metric] for stage in stages if metric in stage.metrics), None)
+                for bound, limit in bounds.items():
+                    kept = found is not None and (found <= limit if bound == "at_most" else found >= limit)
+                    rows.append({"run": path, "metric": metric, "bound": bound, "limit": limit, "found": found, "kept": kept})
+    return rows
+
+
+def compare(now: Mapping[str, store.Run], before: Mapping[str, store.Run], metric: str, tolerance: float) -> list[dict[str, Any]]:
+    """Hold each run's metric against the same run's in an earlier file; `kept` if it grew by no more than `tolerance`."""
+    rows = []
+    for path in sorted(now.keys() & before.keys()):
+        new, old = now[path].metrics.get(metric), before[path].metrics.get(metric)
+        if old is not None:
+            kept = new is not None and new <= old + tolerance
+            rows.append({"run": path, "metric": metric, "bound": "at_most", "limit": old + tolerance, "found": new, "kept": kept})
+    if not rows:
+        raise ValueError(f"the two files share no run with a {metric}")
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return plain fixed-width lines, failures last so that they are seen."""
+    sign = {"at_most": "≤", "at_least": "≥"}
+    width = max((len(row["run"]) for row in rows), default=0)
+    return "\n".join(
+        f"{'kept  ' if row['kept'] else 'MISSED'}  {row['run']:{width}s}  {row['metric']} "
+        f"{'missing' if row['found'] is None else format(row['found'], '.4g')} {sign[row['bound']]} {row['limit']:.4g}"
+        for row in sorted(rows, key=lambda row: not row["kept"])
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m suite.check", description="Print how a benchmark's bounds came out; exit with 1 if one was missed."
+    )
+    parser.add_argument("metrics", type=Path, help="results/<benchmark>/metrics.h5")
+    parser.add_argument("--reference", type=Path, help="an earlier metrics file: each shared run must be no worse")
+    parser.add_argument(
+        "--metric", default="test_error", help="what to compare with the reference, lower is better (default: test_error)"
+    )
+    parser.add_argument("--tolerance", type=float, default=0.0, help="by how much it may be worse (default: 0)")
+    parser.add_argument("--out", type=Path, help="also write the table to this file, if nothing was missed")
+    args = parser.parse_args(argv)
+    with store.opened(args.metrics) as file:
+        rows = json.loads(file["verdict"].asstr()[()])
+        if args.reference:
+            with store.opened(args.reference) as before:
+                rows += compare(store.runs(file), store.runs(before), args.metric, args.tolerance)
+    missed = sum(not row["kept"] for row in rows)
+    verdict = f"{args.metrics}: {len(rows) - missed} of {len(rows)} bounds kept" if rows else f"{args.metrics}: no bounds to keep"
+    text = "\n".join(filter(None, [table(rows), verdict]))
+    print(text)
+    if missed:
+        sys.exit(1)
+    if args.out:
+        with store.replacing(args.out) as partial:
+            partial.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"suite.check: {error}")

@@ -1,0 +1,57 @@
+"""Runs → results/<benchmark>/metrics.h5: every run of the plan under its id, the plan itself, and how the bounds came out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import h5py
+
+from suite import store
+from suite.check import judge
+from suite.plan import Plan, load
+
+
+def collect(planned: Plan, runs: Path, out: Path) -> int:
+    """Copy the plan's runs into `out` and return how many. Raises ValueError for a run that is missing or damaged."""
+    copied = 0
+    with store.replacing(out) as partial, h5py.File(partial, "w") as file:
+        file.attrs.update(format=store.FORMAT, benchmark=planned.name)
+        file["plan"] = json.dumps(planned.to_dict(), sort_keys=True)
+        file["definition"] = planned.benchmark.text
+        for id, trial in planned.trials.items():
+            folder = runs / "trial" / id
+            parts = {"train": folder / "train.h5"}
+            if trial.evaluation:
+                parts["evaluation"] = folder / f"evaluation-{trial.evaluation.id}.h5"
+            for stage, path in parts.items():
+                run = store.read(path)
+                if run.id != id or run.stage != stage:
+                    raise ValueError(f"{path}: holds {run.stage} of {run.id}; expected {stage} of {id}")
+                store.write_group(file.create_group(f"trial/{id}/{stage}"), run)
+                copied += 1
+        file["verdict"] = json.dumps(judge(planned.benchmark.expect, store.runs(file)), sort_keys=True)
+    return copied
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m suite.collect", description="Collect a benchmark's runs into one metrics file."
+    )
+    parser.add_argument("file", help="the definition")
+    parser.add_argument("--size", default="full", help="full or tiny (default: full)")
+    parser.add_argument("--runs", type=Path, default=Path("results/runs"), help="where runs lie (default: results/runs)")
+    parser.add_argument("--out", type=Path, help="file to write (default: results/<benchmark>/metrics.h5)")
+    args = parser.parse_args(argv)
+    planned = load(args.file, args.size)
+    out = args.out or Path("results") / planned.name / "metrics.h5"
+    print(f"{out}: {collect(planned, args.runs, out)} runs of {planned.name}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"suite.collect: {error}")

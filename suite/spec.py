@@ -1,0 +1,287 @@
+"""YAML → a checked `Benchmark`. A mistake is one line: file, key, what was found, what is allowed. Imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+import data_prep
+from bionas import catalog
+
+HERE = Path(__file__).parent
+TYPES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "array": "a list",
+    "object": "a mapping",
+    "boolean": "true or false",
+}
+
+
+@dataclass(frozen=True)
+class Models:
+    """Section `models`; `settings` holds what the definition says itself, without defaults."""
+
+    names: tuple[str, ...]
+    rules: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Attacks:
+    """Section `attacks`."""
+
+    preset: str
+    names: tuple[str, ...]
+    gradients: tuple[str, ...]
+    images: int
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A checked definition, defaults filled in; only settings stay as written, because a protocol's row comes between."""
+
+    name: str
+    about: str
+    datasets: tuple[str, ...]
+    seeds: tuple[int, ...]
+    protocols: tuple[str, ...]
+    device: str
+    threads: int
+    models: Models
+    attacks: Attacks | None
+    expect: Mapping[str, Mapping[str, Mapping[str, float]]]
+    text: str = field(repr=False)
+    tiny: bool = False
+
+
+def read(path: str | Path) -> Benchmark:
+    """Read and check a definition. Raises ValueError with one line for any mistake in it."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.stem, [p.stem for p in path.parent.glob("*.yaml")], n=1)
+        hint = f"; did you mean {path.with_name(near[0] + '.yaml')}?" if near else ""
+        raise ValueError(f"{path}: no such definition{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a readable text file ({type(error).__name__})") from None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def parse(text: str) -> Benchmark:
+    """Check the text of a definition. Raises ValueError as `read` does, without the file's name."""
+    try:
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506: a SafeLoader that refuses duplicate keys
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise ValueError(f"{where}{getattr(error, 'problem', None) or 'not YAML'}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    _name_true(raw)
+    errors = sorted(Draft202012Validator(schema()).iter_errors(raw), key=_importance)
+    if errors:
+        raise ValueError(_explain(errors[0]))
+    raw = _complete(raw, schema())
+    benchmark = Benchmark(
+        **{key: _frozen(raw[key]) for key in ("name", "about", "datasets", "seeds", "protocols", "device", "threads", "expect")},
+        models=Models(**{key: _frozen(value) for key, value in raw["models"].items()}),
+        attacks=Attacks(**{key: _frozen(value) for key, value in raw["attacks"].items()}) if "attacks" in raw else None,
+        text=text,
+    )
+    _check_sense(benchmark)
+    return benchmark
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the format with the catalog's names put in."""
+    names = {
+        "datasets": list(data_prep.DATASETS),
+        "protocols": list(protocols()),
+        "models": list(catalog.MODELS),
+        "rules": list(catalog.RULES),
+        "attacks": list(catalog.ATTACKS),
+        "gradients": list(catalog.GRADIENTS),
+        "presets": list(catalog.PRESETS),
+    }
+
+    def put_in(node: Any) -> Any:
+        if isinstance(node, dict):
+            node = {key: put_in(value) for key, value in node.items()}
+            return {**node, "enum": names[node["x-names"]]} if "x-names" in node else node
+        return [put_in(value) for value in node] if isinstance(node, list) else node
+
+    return put_in(yaml.safe_load((HERE / "schema.yaml").read_text()))
+
+
+@cache
+def protocols() -> dict[str, dict[str, dict[str, Any]]]:
+    """Return {protocol: {section: {setting: value}}}."""
+    return yaml.safe_load((HERE / "protocols.yaml").read_text())
+
+
+def default_settings(section: str) -> dict[str, Any]:
+    """Return the format's default of every setting of a section."""
+    properties = schema()["properties"][section]["properties"]["settings"]["properties"]
+    return {name: node["default"] for name, node in properties.items()}
+
+
+def metrics(benchmark: Benchmark) -> list[str]:
+    """Return the metrics of a trial that `expect` may bound."""
+    names = ["test_error", "test_loss", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+    if benchmark.attacks:
+        for attack in benchmark.attacks.names:
+            gradients = benchmark.attacks.gradients if catalog.ATTACKS[attack].uses_gradient else ["none"]
+            names += [f"robust_accuracy_{attack}_{gradient}" for gradient in gradients]
+        names += ["clean_accuracy", "worst_case_accuracy"]
+    return names
+
+
+class _Loader(yaml.SafeLoader):
+    """yaml.SafeLoader that refuses a key given twice, which YAML forbids and PyYAML lets pass."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is no text; put it in quotes", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _construct_finite(loader: _Loader, node: yaml.ScalarNode) -> float:
+    value = yaml.SafeLoader.construct_yaml_float(loader, node)
+    if not math.isfinite(value):
+        raise yaml.constructor.ConstructorError(None, None, f"{node.value} is no finite number", node.start_mark)
+    return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _construct_finite)
+
+
+def _name_true(raw: Any) -> None:
+    """YAML reads the gradient's name `true` as a boolean."""
+    gradients = raw.get("attacks") if isinstance(raw, dict) else None
+    if isinstance(gradients, dict) and isinstance(gradients.get("gradients"), list):
+        gradients["gradients"] = ["true" if name is True else name for name in gradients["gradients"]]
+
+
+def _complete(value: Any, node: dict[str, Any], fill: bool = True) -> Any:
+    """Fill in defaults, except of settings, and give numbers one spelling: 30.0 epochs are 30, and a rate of 1 is 1.0."""
+    if isinstance(value, dict) and "properties" in node:
+        properties = node["properties"]
+        defaults = {key: child["default"] for key, child in properties.items() if "default" in child and fill}
+        return defaults | {key: _complete(item, properties[key], fill=key != "settings") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_complete(item, node["items"]) for item in value]
+    return {"integer": int, "number": float}.get(node.get("type"), lambda same: same)(value)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_sense(benchmark: Benchmark) -> None:
+    """Refuse what the format alone cannot see."""
+    if benchmark.name == "runs" or benchmark.name.endswith("-tiny"):
+        raise ValueError(f"name: {benchmark.name!r} is reserved")
+    for protocol in benchmark.protocols:
+        merged = default_settings("models") | protocols()[protocol].get("models", {}) | benchmark.models.settings
+        if merged["selection"] == "best_val" and not merged["holdout"]:
+            raise ValueError(
+                "models.settings.selection: 'best_val' needs a held-out share; set holdout above 0, or selection: last"
+            )
+        if merged["nesterov"] and not merged["momentum"]:
+            raise ValueError("models.settings.nesterov: needs a momentum above 0")
+    for pattern, bounds in benchmark.expect.items():
+        for metric in bounds:
+            catalog.choose(f"expect.{pattern}", metric, metrics(benchmark))
+
+
+# ---------------------------------------------------------------------------------------------- one line for a mistake
+
+
+def _importance(error: ValidationError) -> tuple[int, list[str]]:
+    """Unknown keys first: a misspelt key also makes a required one missing."""
+    return (0 if error.validator == "additionalProperties" else 1, [str(part) for part in error.absolute_path])
+
+
+def _explain(error: ValidationError) -> str:
+    where = ".".join(str(part) for part in error.absolute_path)
+    prefix = f"{where}: " if where else ""
+    found, limit = error.instance, error.validator_value
+    match error.validator:
+        case "additionalProperties":
+            allowed = list(error.schema["properties"])
+            unknown = next(key for key in found if key not in allowed)
+            near = difflib.get_close_matches(unknown, allowed, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            return f"{prefix}unknown key {unknown!r}; allowed: {', '.join(allowed)}{hint}"
+        case "required":
+            missing = next(key for key in limit if key not in found)
+            return f"{prefix}key {missing!r} is missing"
+        case "enum":
+            try:
+                catalog.choose(where, found, [str(name) for name in limit])
+            except ValueError as unknown:
+                return str(unknown)
+            return f"{prefix}found {_show(found)}; allowed: {', '.join(map(str, limit))}"
+        case "type":
+            return f"{prefix}found {_show(found)}; allowed: {TYPES[limit]}{_number_hint(found, limit)}"
+        case "uniqueItems":
+            twice = next(item for i, item in enumerate(found) if item in found[:i])
+            return f"{prefix}{twice!r} stands twice"
+        case "minItems" | "minProperties" | "minLength":
+            return f"{prefix}is empty; allowed: at least {limit}"
+        case "pattern":
+            return f"{prefix}found {_show(found)}; allowed: lower-case letters, digits and hyphens"
+        case _:
+            words = {
+                "minimum": "at least",
+                "maximum": "at most",
+                "exclusiveMinimum": "more than",
+                "exclusiveMaximum": "less than",
+            }
+            return f"{prefix}found {_show(found)}; allowed: {words.get(error.validator, error.validator)} {limit}"
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, str):
+        return f"the text {value!r}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"a {'list' if isinstance(value, list) else 'mapping'}" if isinstance(value, list | dict) else str(value)
+
+
+def _number_hint(found: Any, wanted: str) -> str:
+    """YAML 1.1 reads 3e-4 as text: it wants a point and a sign."""
+    if wanted in ("integer", "number") and isinstance(found, str):
+        try:
+            value = float(found)
+        except ValueError:
+            return ""
+        spelling = f"{value:.10f}".rstrip("0").rstrip(".") if abs(value) >= 1e-10 else repr(value)
+        return f"; YAML reads {found} as text here, write {spelling}"
+    return ""
