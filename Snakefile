@@ -1,8 +1,8 @@
 """The whole workflow: data set → train → evaluate → collect → render → check.
 
-    snakemake --cores all                              benchmarks/demo.yaml
-    snakemake --cores all --config benchmark=NAME      another one, or several: NAME,NAME or a path
-    snakemake --cores all --config size=tiny           one short trial of each kind
+snakemake --cores all                              benchmarks/demo.yaml
+snakemake --cores all --config benchmark=NAME      another one, or several: NAME,NAME or a path
+snakemake --cores all --config size=tiny           one short trial of each kind
 """
 
 import json
@@ -14,12 +14,12 @@ sys.path.insert(0, workflow.basedir)
 from suite.plan import load
 
 # Jobs find this Python and this checkout, wherever Snakemake was started from.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
+for variable, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": workflow.basedir}.items():
+    os.environ[variable] = os.pathsep.join(filter(None, [first, os.environ.get(variable)]))
 
 SIZE = config.get("size", "full")
 DEFINITIONS = [
-    word if word.endswith(".yaml") else f"{workflow.basedir}/benchmarks/{word}.yaml"
+    word if word.endswith(".yaml") else os.path.relpath(f"{workflow.basedir}/benchmarks/{word}.yaml")
     for word in str(config.get("benchmark", "demo")).split(",")
 ]
 try:
@@ -35,14 +35,8 @@ except ValueError as error:
 FILES = dict(zip(PLANS, DEFINITIONS))
 TRIALS = {id: trial for planned in PLANS.values() for id, trial in planned.trials.items()}
 EVALUATIONS = {
-    (id, trial.evaluation.id): trial.evaluation
-    for planned in PLANS.values()
-    for id, trial in planned.trials.items()
-    if trial.evaluation
+    (id, trial.evaluation.id): trial.evaluation for planned in PLANS.values() for id, trial in planned.trials.items() if trial.evaluation
 }
-
-# Progress goes to the log; when a job fails, its last words are said here, too.
-LOGGED = " > {log:q} 2>&1 || {{ status=$?; tail -n 3 {log:q} >&2; exit $status; }}"
 
 
 def runs_of(wildcards):
@@ -51,6 +45,10 @@ def runs_of(wildcards):
         yield f"results/runs/trial/{id}/train.h5"
         if trial.evaluation:
             yield f"results/runs/trial/{id}/evaluation-{trial.evaluation.id}.h5"
+
+
+# The image holds what jobs import; the checkout is mounted. --config image=FILE takes another one.
+container: config.get("image", "docker://ghcr.io/bionas/bionas:0.1.0")
 
 
 wildcard_constraints:
@@ -70,7 +68,7 @@ rule dataset:
     log:
         "logs/dataset/{dataset}.log",
     shell:
-        "python -m data_prep {wildcards.dataset} --raw data/raw --out {output:q}" + LOGGED
+        "python -m data_prep {wildcards.dataset} --raw data/raw --out {output:q}" " &> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 
 rule train:
@@ -79,15 +77,16 @@ rule train:
     output:
         run="results/runs/trial/{trial}/train.h5",
         weights="results/runs/trial/{trial}/weights.pt",
+    log:
+        "logs/trial/{trial}/train.log",
+    threads: lambda wildcards: TRIALS[wildcards.trial].threads
     params:
         trial=lambda wildcards: json.dumps(TRIALS[wildcards.trial].params),
         threads=lambda wildcards: TRIALS[wildcards.trial].threads,
         folder=lambda wildcards, output: str(Path(output.run).parent),
-    log:
-        "logs/trial/{trial}/train.log",
-    threads: lambda wildcards: TRIALS[wildcards.trial].threads
     shell:
-        "python -m suite.run train --params {params.trial:q} --data {input:q} --threads {params.threads} --out {params.folder:q}" + LOGGED
+        "python -m suite.run train --params {params.trial:q} --data {input:q} --threads {params.threads} --out {params.folder:q}"
+        " &> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 
 rule evaluate:
@@ -97,16 +96,17 @@ rule evaluate:
         weights=rules.train.output.weights,
     output:
         "results/runs/trial/{trial}/evaluation-{evaluation}.h5",
+    log:
+        "logs/trial/{trial}/evaluation-{evaluation}.log",
+    threads: lambda wildcards: TRIALS[wildcards.trial].threads
     params:
         evaluation=lambda wildcards: json.dumps(EVALUATIONS[wildcards.trial, wildcards.evaluation].params),
         threads=lambda wildcards: TRIALS[wildcards.trial].threads,
         folder=lambda wildcards, input: str(Path(input.run).parent),
-    log:
-        "logs/trial/{trial}/evaluation-{evaluation}.log",
-    threads: lambda wildcards: TRIALS[wildcards.trial].threads
     shell:
         "python -m suite.run evaluate --params {params.evaluation:q} --data {input.data:q} --threads {params.threads}"
-        " --trial {params.folder:q} --out {output:q}" + LOGGED
+        " --trial {params.folder:q} --out {output:q}"
+        " &> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 
 rule collect:
@@ -115,12 +115,13 @@ rule collect:
         runs=runs_of,
     output:
         "results/{benchmark}/metrics.h5",
-    params:
-        size=SIZE,
     log:
         "logs/{benchmark}/collect.log",
+    params:
+        size=SIZE,
     shell:
-        "python -m suite.collect {input.definition:q} --size {params.size} --out {output:q}" + LOGGED
+        "python -m suite.collect {input.definition:q} --size {params.size} --out {output:q}"
+        " &> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 
 rule render:
@@ -131,7 +132,7 @@ rule render:
     log:
         "logs/{benchmark}/render.log",
     shell:
-        "python -m reports.render {input:q} {output:q}" + LOGGED
+        "python -m reports.render {input:q} {output:q}" " &> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 
 rule check:

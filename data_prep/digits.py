@@ -13,7 +13,7 @@ SHA256 = "65e5b4619795efb40c1082f4c350c049e4ad552200d369b6ae99e21eef5e72c5"
 
 
 def prepare(raw: Path) -> Dataset:
-    """Return the digits, every fifth image of each class in the test split. `raw` is not used. Raises ValueError if they changed."""
+    """Return the digits, every fifth image of a class in the test split. Raises ValueError if they changed. `raw` is not used."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

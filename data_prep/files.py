@@ -29,7 +29,7 @@ def download(url: str, path: Path, timeout: float = 30) -> None:
 
 
 def decompressed(path: Path, limit: int) -> bytes:
-    """Return a file's content, gunzipped if its name ends in .gz. Raises ValueError if it is damaged or larger than `limit` bytes."""
+    """Return a file's content, gunzipped if its name ends in .gz. Raises ValueError if it is damaged or over `limit` bytes."""
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             content = file.read(limit + 1)

@@ -64,9 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("metrics", type=Path, help="results/<benchmark>/metrics.h5")
     parser.add_argument("--reference", type=Path, help="an earlier metrics file: each shared run must be no worse")
-    parser.add_argument(
-        "--metric", default="test_error", help="what to compare with the reference, lower is better (default: test_error)"
-    )
+    parser.add_argument("--metric", default="test_error", help="what to compare with the reference, lower is better (default: test_error)")
     parser.add_argument("--tolerance", type=float, default=0.0, help="by how much it may be worse (default: 0)")
     parser.add_argument("--out", type=Path, help="also write the table to this file, if nothing was missed")
     args = parser.parse_args(argv)

@@ -37,9 +37,7 @@ def collect(planned: Plan, runs: Path, out: Path) -> int:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m suite.collect", description="Collect a benchmark's runs into one metrics file."
-    )
+    parser = argparse.ArgumentParser(prog="python -m suite.collect", description="Collect a benchmark's runs into one metrics file.")
     parser.add_argument("file", help="the definition")
     parser.add_argument("--size", default="full", help="full or tiny (default: full)")
     parser.add_argument("--runs", type=Path, default=Path("results/runs"), help="where runs lie (default: results/runs)")

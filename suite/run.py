@@ -111,7 +111,7 @@ def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out
     if saved := checkpoint.load(device):
         state.load_state_dict(saved["loop"])
         epoch_seconds = saved["epoch_seconds"]
-        print(f"{params['id']}: going on at epoch {state.epoch + 1}, step {state.step + 1}", flush=True)
+        print(f"{params['id']}: going on after epoch {state.epoch}, step {state.step}", flush=True)
 
     with Bar(params["id"], settings["epochs"] * batches.steps, "steps") as bar:
         tick = time.monotonic()
@@ -225,9 +225,7 @@ def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespa
             seconds = time.monotonic() - tick
             done[key] = {"clean": outcome.clean_correct, "robust": outcome.robust_correct, "seconds": seconds}
             bar.at(len(done))
-            bar.line(
-                f"attack {attack:10s} through {gradient:5s}  robust {_percent(outcome.robust_correct):6.2f} %  {seconds:7.2f} s"
-            )
+            bar.line(f"attack {attack:10s} through {gradient:5s}  robust {_percent(outcome.robust_correct):6.2f} %  {seconds:7.2f} s")
             if checkpoint.due():
                 checkpoint.save(done)
 
@@ -256,7 +254,7 @@ def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespa
 
 
 def _percent(correct: Any) -> float:
-    return 100 * float(correct.double().mean())
+    return 100 * int(correct.sum()) / len(correct)
 
 
 # ---------------------------------------------------------------------------------------------- what both need
@@ -340,14 +338,10 @@ def _json(text: str, option: str) -> dict[str, Any]:
 
 
 def main(argv: Iterable[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m suite.run", description="Run one job of a benchmark; the workflow prints the command."
-    )
+    parser = argparse.ArgumentParser(prog="python -m suite.run", description="Run one job of a benchmark; the workflow prints the command.")
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--params", required=True, help="the job's parameters, as JSON; `python -m suite.plan FILE --json` lists them"
-    )
+    common.add_argument("--params", required=True, help="the job's parameters, as JSON; `python -m suite.plan FILE --json` lists them")
     common.add_argument("--data", type=Path, required=True, help="the data set's file")
     common.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     common.add_argument("--checkpoint-seconds", type=float, default=30, help="at most this much work is lost (default: 30)")

@@ -85,7 +85,7 @@ def read(path: str | Path) -> Benchmark:
 def parse(text: str) -> Benchmark:
     """Check the text of a definition. Raises ValueError as `read` does, without the file's name."""
     try:
-        raw = yaml.load(text, Loader=_Loader)  # noqa: S506: a SafeLoader that refuses duplicate keys
+        raw = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
@@ -160,9 +160,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is no text; put it in quotes", key_node.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is no text; put it in quotes", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
@@ -208,9 +206,7 @@ def _check_sense(benchmark: Benchmark) -> None:
     for protocol in benchmark.protocols:
         merged = default_settings("models") | protocols()[protocol].get("models", {}) | benchmark.models.settings
         if merged["selection"] == "best_val" and not merged["holdout"]:
-            raise ValueError(
-                "models.settings.selection: 'best_val' needs a held-out share; set holdout above 0, or selection: last"
-            )
+            raise ValueError("models.settings.selection: 'best_val' needs a held-out share; set holdout above 0, or selection: last")
         if merged["nesterov"] and not merged["momentum"]:
             raise ValueError("models.settings.nesterov: needs a momentum above 0")
     for pattern, bounds in benchmark.expect.items():

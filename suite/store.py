@@ -119,9 +119,7 @@ def read_group(group: h5py.Group) -> Run:
         id=attrs["id"],
         params=json.loads(attrs["params"]),
         status=attrs["status"],
-        metrics={
-            name: value.item() if isinstance(value, np.generic) else value for name, value in attrs.items() if name not in FIXED
-        },
+        metrics={name: value.item() if isinstance(value, np.generic) else value for name, value in attrs.items() if name not in FIXED},
         arrays=arrays,
         timings={**timings.attrs, **{name: node[()] for name, node in timings.items()}},
         provenance=dict(group["provenance"].attrs),

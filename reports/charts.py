@@ -1,0 +1,159 @@
+"""The report's figures, as inline SVG by matplotlib: no script, nothing fetched, the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reports.tables import Block, Results, Variant
+
+INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
+# Okabe and Ito's colours, told apart by colour-blind readers, too.
+COLOURS = {"bp": "#4b5563", "fa": "#d55e00", "usf": "#0072b2", "brsf": "#009e73", "frsf": "#cc79a7"}
+SPARE = "#e69f00"
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bionas",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+}
+
+
+def colour(rule: str) -> str:
+    return COLOURS.get(rule, SPARE)
+
+
+def name(variant: Variant, block: Block) -> str:
+    """Name a variant by what tells it from the others of its table."""
+    return label_of(variant.rule, variant.protocols, len({v.protocols for v in block.variants}) > 1)
+
+
+def label_of(rule: str, protocols: tuple[str, ...], several: bool) -> str:
+    spelling = {"bp": "BP", "fa": "FA", "usf": "uSF", "brsf": "brSF", "frsf": "frSF"}.get(rule, rule)
+    return f"{spelling} ({', '.join(protocols)})" if several else spelling
+
+
+def errors(block: Block) -> Markup:
+    """Test error of every seed as a dot, the mean as a bar."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 0.42 * len(block.variants) + 0.75), layout="constrained")
+        axes = figure.subplots()
+        axes.grid(axis="y", visible=False)
+        for row, variant in enumerate(block.variants):
+            values = list(variant.by_seed("test_error").values())
+            if values:
+                axes.barh(row, float(np.mean(values)), height=0.56, color=colour(variant.rule), alpha=0.28)
+                axes.plot(values, [row] * len(values), "o", ms=6, color=colour(variant.rule), mec="white", mew=0.8)
+            else:
+                axes.text(0, row, "  no result", va="center", color=MUTED)
+        axes.set_yticks(range(len(block.variants)), [name(v, block) for v in block.variants])
+        axes.invert_yaxis()
+        axes.set_xlim(left=0)
+        axes.set_xlabel("test error, %: bar mean, dots seeds")
+        return _svg(figure, f"Test error by rule, {block.dataset}, {block.model}")
+
+
+def gradients(block: Block, results: Results) -> Markup:
+    """Robust accuracy by attack: through the rule's gradient (open) and through the true one (filled), mean over seeds."""
+    attacks = results.attacks
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 0.3 * len(block.variants) + 1.15), layout="constrained")
+        panels = figure.subplots(1, len(attacks), sharey=True, squeeze=False)[0]
+        for axes, (attack, _) in zip(panels, attacks, strict=True):
+            axes.grid(axis="y", visible=False)
+            for row, variant in enumerate(block.variants):
+                found = {g: variant.metric(f"robust_accuracy_{attack}_{g}") for g in ("rule", "true", "none")}
+                means = {gradient: summary.mean for gradient, summary in found.items() if summary.n}
+                shade = colour(variant.rule)
+                if {"rule", "true"} <= means.keys():
+                    axes.plot([means["rule"], means["true"]], [row, row], "-", color=shade, lw=2, alpha=0.35)
+                for gradient, mean in means.items():
+                    hollow = gradient == "rule"
+                    axes.plot(mean, row, "o", ms=6.5, mfc="white" if hollow else shade, mec=shade, mew=1.6)
+            axes.set_title(attack)
+            axes.set_xlim(-4, 104)
+            axes.set_xticks([0, 50, 100])
+        panels[0].set_yticks(range(len(block.variants)), [name(v, block) for v in block.variants])
+        panels[0].invert_yaxis()
+        figure.supxlabel(
+            "robust accuracy, %: open through the rule's gradient, filled through the true one (or none)", fontsize=9, color=MUTED
+        )
+        return _svg(figure, f"Robust accuracy by attack and gradient, {block.dataset}, {block.model}")
+
+
+def curves(block: Block) -> Markup:
+    """Learning curves: mean over seeds as a line, their range as a band."""
+    panels = [("train_loss", "training loss"), ("train_accuracy", "training accuracy, %")]
+    if any(np.isfinite(run.arrays["curves/val_accuracy"]).any() for v in block.variants for run in v.trains.values()):
+        panels.append(("val_accuracy", "held-out accuracy, %"))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 2.9), layout="constrained")
+        for axes, (column, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            for variant in block.variants:
+                _band(axes, [run.arrays[f"curves/{column}"] for run in variant.trains.values()], variant, name(variant, block))
+            axes.set_title(title)
+            axes.set_xlabel("epoch")
+            if column == "train_loss":
+                axes.set_yscale("log")
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), fontsize=9)
+        return _svg(figure, f"Learning curves, {block.dataset}, {block.model}")
+
+
+def _band(axes: Axes, columns: Iterable[np.ndarray], variant: Variant, label: str) -> None:
+    columns = list(columns)
+    length = min(map(len, columns))
+    stacked = np.array([column[:length] for column in columns])
+    epochs = np.arange(1, length + 1)
+    marker = "o" if length == 1 else None
+    axes.plot(epochs, stacked.mean(0), color=colour(variant.rule), lw=1.6, label=label, marker=marker)
+    axes.fill_between(epochs, stacked.min(0), stacked.max(0), color=colour(variant.rule), alpha=0.15, lw=0)
+
+
+def _svg(figure: Figure, title: str) -> Markup:
+    """Return the figure as an <svg> that scales with the page and carries its title."""
+    with io.StringIO() as out:
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+        text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # Ids are hashes of content; the title keeps them apart between figures of one page.
+    prefix = f"c{abs(hash_of(title)):x}-"
+    text = re.sub(r'\bid="', f'id="{prefix}', text)
+    text = re.sub(r"url\(#", f"url(#{prefix}", text)
+    text = re.sub(r'href="#', f'href="#{prefix}', text)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    width = math.ceil(figure.get_figwidth() * 100)
+    return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}" style="max-width: {width}px"', 1))
+
+
+def hash_of(text: str) -> int:
+    """A hash that is the same in every process."""
+    return int.from_bytes(text.encode(), "big") % (2**31 - 1)

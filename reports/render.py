@@ -1,0 +1,98 @@
+"""metrics.h5 → report.html: one file that needs nothing else, opened from disk or mailed around."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from reports import charts, tables
+
+HERE = Path(__file__).parent
+
+
+def render(results: tables.Results) -> str:
+    """Return the whole page. Everything that comes from data is escaped by the template."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"si": si, "duration": duration, "setting": setting}
+    missed = [row for row in results.verdict if not row["kept"]]
+    return environment.get_template("template.html.j2").render(
+        results=results,
+        missed=missed,
+        charts=charts,
+        css=(HERE / "style.css").read_text(),
+        masking=tables.masking(results),
+        largest_gap=_largest_gap(results),
+        provenance=_shared_provenance(results),
+        seconds=sum(float(run.timings.get("seconds", 0)) for run in results.runs),
+    )
+
+
+def si(number: float) -> str:
+    """1234567 → 1.23 M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {letter}"
+    return f"{number:g}"
+
+
+def duration(seconds: float) -> str:
+    """4000 → 1 h 7 min."""
+    minutes, hours = seconds / 60, seconds / 3600
+    if hours >= 1:
+        return f"{int(hours)} h {int(minutes) % 60} min"
+    return f"{minutes:.1f} min" if minutes >= 1 else f"{seconds:.1f} s"
+
+
+def setting(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _largest_gap(results: tables.Results) -> Mapping[str, Any] | None:
+    """The attack and variant whose robust accuracy falls most from the rule's gradient to the true one."""
+    gaps = []
+    for block in results.blocks:
+        for variant in block.variants:
+            for attack, _ in results.attacks:
+                by_rule, by_true = (variant.metric(f"robust_accuracy_{attack}_{g}") for g in ("rule", "true"))
+                if by_rule.n and by_true.n:
+                    label = f"{charts.name(variant, block)} on {block.dataset}"
+                    gaps.append({"label": label, "attack": attack, "rule": by_rule.mean, "true": by_true.mean})
+    return max(gaps, key=lambda gap: gap["rule"] - gap["true"], default=None)
+
+
+def _shared_provenance(results: tables.Results) -> dict[str, list[str]]:
+    """Every value that a provenance field takes over all runs, but for those that belong to one run."""
+    found: dict[str, list[str]] = {}
+    for run in results.runs:
+        for name, value in run.provenance.items():
+            if name not in ("argv", "finished", "seed") and str(value) not in found.setdefault(name, []):
+                found[name].append(str(value))
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m reports.render", description="Render a metrics file as one HTML page.")
+    parser.add_argument("metrics", type=Path, help="results/<benchmark>/metrics.h5")
+    parser.add_argument("out", type=Path, help="HTML file to write")
+    args = parser.parse_args(argv)
+    page = render(tables.read(args.metrics))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    partial = args.out.with_name(f".{args.out.name}.{os.getpid()}.partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(args.out)
+    print(f"{args.out}: {len(page.encode()) / 1024:.0f} KiB, open it in a browser")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"reports.render: {error}")

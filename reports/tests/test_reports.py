@@ -1,0 +1,165 @@
+"""The page: the numbers that are in the file, escaped, in one file, at peace with a real browser."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from reports import render, tables
+from suite import store
+
+EVIL = "<script>alert(1)</script>\"'&"
+CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
+
+
+def trial(rule, seed, error, status="ok", robust=(True, True)):
+    """One trial's plan entry and its two runs; robust: under fgsm, through the rule and through the true gradient."""
+    id = f"digits/resnet20/{rule}/seed{seed}-0000000{seed}"
+    entry = {"id": id, "dataset": "digits", "model": "resnet20", "rule": rule, "seed": seed, "settings": {"lr": 0.1}, "threads": 1}
+    entry |= {"protocols": ["repaired"], "overrides": []}
+    entry["evaluation"] = {"id": "e", "preset": "paper", "images": 2, "attacks": [["fgsm", "rule"], ["fgsm", "true"], ["onepixel", "none"]]}
+    metrics = {"num_parameters": 269_034, "flops": 2_520_000, "train_accuracy": 99.0, f"layers_{rule}": 20, f"weights_{rule}": 268_000}
+    if status == "ok":
+        metrics["test_error"] = error
+    curves = {f"curves/{c}": np.array([2.0, 1.0]) for c in ("lr", "train_loss", "train_accuracy")}
+    curves |= {"curves/val_accuracy": np.array([np.nan, np.nan])}
+    train = store.Run("train", id, {}, status, metrics, curves, {"seconds": 60.0}, {"commit": EVIL, "device": "cpu"})
+    by_rule, by_true = (np.array([True, flag]) for flag in robust)
+    outcome = {"robust_accuracy_fgsm_rule": 100 * by_rule.mean(), "robust_accuracy_fgsm_true": 100 * by_true.mean()}
+    outcome |= {"clean_accuracy": 100.0, "worst_case_accuracy": 50.0, "robust_accuracy_onepixel_none": 50.0}
+    arrays = {"attacks/fgsm/rule/robust_correct": by_rule, "attacks/fgsm/true/robust_correct": by_true}
+    if status != "ok":
+        return entry, train, store.Run("evaluation", id, {}, f"skipped(parent {status})")
+    evaluation = store.Run("evaluation", id, {}, "ok", outcome, arrays)
+    return entry, train, evaluation
+
+
+@pytest.fixture
+def metrics(tmp_path):
+    def make(trials, verdict=()):
+        path = tmp_path / "metrics.h5"
+        with h5py.File(path, "w") as file:
+            for entry, train, evaluation in trials:
+                store.write_group(file.create_group(f"trial/{entry['id']}/train"), train)
+                store.write_group(file.create_group(f"trial/{entry['id']}/evaluation"), evaluation)
+            entries = [entry for entry, *_ in trials]
+            plan = {"benchmark": "demo", "about": EVIL, "datasets": ["digits"], "trials": entries}
+            file["plan"] = json.dumps(plan | {"skipped": [{"what": EVIL, "reason": "r"}]})
+            file["definition"], file["verdict"] = f"about: {EVIL}", json.dumps(list(verdict))
+        return path
+
+    return make
+
+
+TRIALS = [
+    *(trial("bp", seed, error) for seed, error in enumerate([1.0, 2.0])),
+    *(trial("fa", seed, error, robust=(True, False)) for seed, error in enumerate([5.0, 8.0])),
+]
+
+
+def test_summaries_by_hand():
+    assert f"{tables.Summary.of([1.0, 2.0, 6.0]):.2f}" == "3.00 ± 2.65"  # sd: √((4 + 1 + 9) / 2)
+    assert f"{tables.Summary.of([1.0]):.2f}" == "1.00"
+    assert f"{tables.Summary.of([]):.2f}" == "–"
+
+
+def test_difference_to_bp_is_paired_by_seed_with_a_t_interval(metrics):
+    (block,) = tables.read(metrics(TRIALS)).blocks
+    bp, fa = block.variants
+    assert block.difference(bp, "test_error") == "–"
+    # differences 4 and 6: mean 5, sd √2, half-width 12.706 × √2 / √2
+    assert block.difference(fa, "test_error") == "+5.00 [-7.7, +17.7]"
+
+
+def test_masking_counts_images_that_only_one_gradient_breaks(metrics):
+    rows = {row["variant"].rule: row for row in tables.masking(tables.read(metrics(TRIALS)))}
+    assert [(row["true_only"], row["rule_only"], row["of"]) for row in rows.values()] == [(0, 0, 4), (2, 0, 4)]
+
+
+def page_of(path):
+    return render.render(tables.read(path))
+
+
+def test_page_shows_the_numbers_of_the_file(metrics):
+    text = re.sub(r"<[^>]+>", " ", page_of(metrics(TRIALS)))
+    for words in ("6.50 ± 2.12", "1.50 ± 0.71", "269 k", "2.52 M", "FA 20 (268 k)", "No bounds to keep", "Largest fall: FA on digits"):
+        assert words in re.sub(r"\s+", " ", text), words
+
+
+def test_a_missed_bound_and_a_diverged_run_are_seen(metrics):
+    row = {"run": "trial/x", "metric": "test_error", "bound": "at_most", "limit": 1.0, "found": None, "kept": False}
+    text = page_of(metrics([*TRIALS, trial("usf", 0, 0, status="diverged")], [row]))
+    assert "1 of 1 bounds missed" in text and "seed 0: diverged" in text and "missing" in text
+
+
+def test_everything_from_data_is_escaped(metrics):
+    text = page_of(metrics(TRIALS))
+    assert "<script" not in text and "&lt;script&gt;alert(1)" in text
+
+
+class References(HTMLParser):
+    """Collects everything that a page points to."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.ids = [], []
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "action", "data"):
+                self.found.append(value)
+            if name == "id":
+                self.ids.append(value)
+
+
+def test_page_points_to_nothing_outside_itself_and_ids_are_unique(metrics):
+    parser = References()
+    text = page_of(metrics(TRIALS))
+    parser.feed(text)
+    assert [ref for ref in parser.found if not ref.startswith(("#", "data:"))] == []
+    assert len(parser.ids) == len(set(parser.ids))
+    assert {ref[1:] for ref in parser.found if ref.startswith("#")} <= set(parser.ids)
+    assert "@import" not in text and "url(http" not in text
+
+
+def test_rendering_is_a_function_of_the_file(metrics):
+    path = metrics(TRIALS)
+    assert page_of(path) == page_of(path)
+
+
+def test_bad_input_is_one_line(tmp_path):
+    path = tmp_path / "metrics.h5"
+    for make in (lambda: None, lambda: path.write_bytes(b"x"), lambda: h5py.File(path, "w").close()):
+        make()
+        with pytest.raises(ValueError, match=r"metrics\.h5") as error:
+            render.main([str(path), str(tmp_path / "r.html")])
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_real_browser_finds_nothing_to_complain_about_and_fetches_nothing(metrics, tmp_path):
+    from playwright.sync_api import sync_playwright
+
+    page_file = tmp_path / "report.html"
+    render.main([str(metrics(TRIALS)), str(page_file)])
+    complaints, requests = [], []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1100, "height": 900})
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(Path(page_file).as_uri())
+        assert page.locator("figure svg").count() == 3
+        wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        boxes = [figure.bounding_box() for figure in page.locator("figure svg").all()]
+        browser.close()
+    assert complaints == [] and requests == [page_file.as_uri()] and not wide
+    assert all(box["width"] > 800 and box["height"] > 50 for box in boxes)

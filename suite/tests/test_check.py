@@ -1,0 +1,72 @@
+"""The gate: a bound is kept, missed, or missing, and missing is missed."""
+
+import json
+
+import h5py
+import pytest
+
+from suite import check, store
+
+
+def runs(**errors):
+    found = {}
+    for name, error in errors.items():
+        metrics = {} if error is None else {"test_error": error}
+        found[f"trial/{name}/train"] = store.Run("train", name, {}, metrics=metrics, status="ok" if metrics else "diverged")
+        found[f"trial/{name}/evaluation"] = store.Run("evaluation", name, {}, metrics={"worst_case_accuracy": 7.0})
+    return found
+
+
+def outcomes(expect, **errors):
+    return [(row["run"], row["kept"]) for row in check.judge(expect, runs(**errors))]
+
+
+def test_bounds():
+    expect = {"trial/a*": {"test_error": {"at_most": 5.0, "at_least": 1.0}}, "trial/b": {"worst_case_accuracy": {"at_least": 8}}}
+    assert outcomes(expect, a1=5.0, a2=5.1, b=0.0) == [
+        ("trial/a1", True),
+        ("trial/a1", True),
+        ("trial/a2", False),
+        ("trial/a2", True),
+        ("trial/b", False),
+    ]
+
+
+def test_a_diverged_run_keeps_no_bound():
+    assert outcomes({"*": {"test_error": {"at_most": 100.0}}}, a=None) == [("trial/a", False)]
+
+
+@pytest.fixture
+def metrics(tmp_path):
+    def make(name, expect=None, **errors):
+        path = tmp_path / f"{name}.h5"
+        with h5py.File(path, "w") as file:
+            for where, run in runs(**errors).items():
+                store.write_group(file.create_group(where), run)
+            file["verdict"] = json.dumps(check.judge(expect or {}, runs(**errors)))
+        return str(path)
+
+    return make
+
+
+def test_command_line_passes_fails_and_writes_only_a_pass(metrics, capsys, tmp_path):
+    bound = {"trial/*": {"test_error": {"at_most": 5.0}}}
+    out = tmp_path / "check.txt"
+    check.main([metrics("good", bound, a=4.0), "--out", str(out)])
+    assert "1 of 1 bounds kept" in capsys.readouterr().out and out.exists()
+    out.unlink()
+    with pytest.raises(SystemExit) as stop:
+        check.main([metrics("bad", bound, a=4.0, b=6.0), "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert stop.value.code == 1 and not out.exists()
+    assert "MISSED  trial/b  test_error 6 ≤ 5" in printed and "1 of 2 bounds kept" in printed
+
+
+def test_reference_catches_a_regression(metrics, capsys):
+    before, now = metrics("before", a=4.0, b=2.0), metrics("now", a=4.4, b=1.0)
+    check.main([now, "--reference", before, "--tolerance", "0.5"])
+    with pytest.raises(SystemExit):
+        check.main([now, "--reference", before])
+    assert "MISSED  trial/a/train" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="share no run"):
+        check.main([now, "--reference", metrics("other", c=1.0)])

@@ -1,0 +1,139 @@
+"""Plans: the cross product, ids that say what a run is, and no torch."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from suite import plan, spec
+from suite.tests.test_spec import GOOD
+
+BENCHMARKS = sorted(Path(__file__).parents[2].glob("benchmarks/*.yaml"))
+
+
+def planned(text=GOOD, **changes):
+    for old, new in changes.values():
+        assert old in text
+        text = text.replace(old, new)
+    return plan.plan(spec.parse(text))
+
+
+def trials(*args, **kwargs):
+    return list(planned(*args, **kwargs).trials.values())
+
+
+def test_lists_mean_the_cross_product():
+    many = trials(data=("[digits]", "[digits, fashion_mnist]"), models=("[resnet20]", "[resnet20, resnet56]"))
+    axes = {(t.dataset, t.model, t.rule, t.seed) for t in many}
+    assert len(axes) == len(many) == 2 * 2 * 2 * 2
+
+
+def test_an_id_reads_and_is_the_same_every_time():
+    trial = trials()[0]
+    readable, _, hashed = trial.id.rpartition("-")
+    assert readable == "digits/resnet20/bp/seed0-epochs3" and len(hashed) == 8
+    assert trial.id == trials()[0].id
+
+
+def test_ids_hash_what_shapes_numbers_and_nothing_else():
+    base = {t.id for t in trials()}
+    same = [
+        ("threads", ("device: cpu", "device: cpu\nthreads: 4")),
+        ("name", ("name: good", "name: other")),
+        ("expect", ("5}", "6}")),
+    ]
+    for what, change in same:
+        assert {t.id for t in trials(change=change)} == base, what
+    other = [
+        ("lr", ("epochs: 3", "epochs: 3, lr: 0.2")),
+        ("device", ("device: cpu", "device: auto")),
+        ("seed", ("[0, 1]", "[2, 3]")),
+    ]
+    for what, change in other:
+        assert not {t.id for t in trials(change=change)} & base, what
+
+
+def test_attacks_have_an_id_of_their_own_so_that_networks_are_shared():
+    base, other = planned(), planned(images=("images: 10", "images: 20"))
+    assert base.trials.keys() == other.trials.keys()
+    assert {t.evaluation.id for t in base.trials.values()}.isdisjoint(t.evaluation.id for t in other.trials.values())
+    reordered = [planned(names=("[fgsm]", names)) for names in ("[fgsm, pgd]", "[pgd, fgsm]")]
+    assert len({t.evaluation.id for p in reordered for t in p.trials.values() if t.rule == "fa"}) == 1
+
+
+def test_numerics_moves_every_id(monkeypatch):
+    before = {t.id for t in trials()}
+    monkeypatch.setattr(plan, "NUMERICS", plan.NUMERICS + 1)
+    assert not {t.id for t in trials()} & before
+
+
+def test_protocols_that_mean_the_same_run_share_it():
+    both = trials(protocols=("device:", "protocols: [repaired, paper]\ndevice:"), rules=("[bp, fa]", "[bp, usf]"))
+    assert [(t.rule, t.seed, t.protocols, t.settings.get("scale")) for t in both] == [
+        ("bp", 0, ("repaired", "paper"), None),
+        ("bp", 1, ("repaired", "paper"), None),
+        ("usf", 0, ("repaired",), "init_std"),
+        ("usf", 1, ("repaired",), "init_std"),
+        ("usf", 0, ("paper",), "none"),
+        ("usf", 1, ("paper",), "none"),
+    ]
+
+
+def test_a_setting_overrides_its_protocol_and_is_named():
+    change = {"protocols": ("device:", "protocols: [paper]\ndevice:"), "rules": ("[bp, fa]", "[usf]")}
+    (trial, _) = trials(**change, settings=("epochs: 3", "epochs: 3, scale: rms, lr: 0.1"))
+    assert trial.settings["scale"] == "rms" and trial.overrides == ("epochs", "scale")
+
+
+def test_gradient_attacks_run_twice_others_once_and_bps_own_gradient_is_skipped_with_a_reason():
+    found = planned(names=("[fgsm]", "[fgsm, onepixel]"))
+    by_rule = {t.rule: t.evaluation.attacks for t in found.trials.values()}
+    assert by_rule["fa"] == (("fgsm", "rule"), ("fgsm", "true"), ("onepixel", "none"))
+    assert by_rule["bp"] == (("fgsm", "true"), ("onepixel", "none"))
+    assert found.skipped == (("attacks on bp through the rule: fgsm", "bp's own gradient is the true one, which runs"),)
+
+
+def test_a_pattern_that_matches_nothing_is_a_mistake():
+    with pytest.raises(ValueError, match=r"'trial/cifar10/\*' matches no run; runs are named like 'trial/digits"):
+        planned(expect=("trial/digits/*", "trial/cifar10/*"))
+
+
+def test_tiny_keeps_every_rule_one_seed_one_epoch_and_no_bounds():
+    small = plan.plan(plan.cut(spec.parse(GOOD)))
+    assert small.name == "good-tiny" and not small.benchmark.expect
+    found = [(t.rule, t.seed, t.settings["epochs"], t.evaluation.images) for t in small.trials.values()]
+    assert found == [
+        ("bp", 0, 1, 8),
+        ("fa", 0, 1, 8),
+    ]
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("size", ["full", "tiny"])
+def test_every_definition_of_the_repository_plans(path, size):
+    found = plan.load(str(path), size)
+    assert found.trials and found.benchmark.name == path.stem
+
+
+def cli(*args):
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True)
+
+
+def test_planning_takes_seconds_and_imports_no_torch():
+    started = time.monotonic()
+    done = cli("-X", "importtime", "-m", "suite.plan", str(BENCHMARKS[0]), "--json")
+    assert time.monotonic() - started < 6
+    assert "jsonschema" in done.stderr and "torch" not in done.stderr
+    found = json.loads(done.stdout)
+    assert found["trials"][0]["id"] and found["benchmark"] == BENCHMARKS[0].stem
+
+
+def test_the_table_names_every_trial_and_a_mistake_is_one_line():
+    done = cli("-m", "suite.plan", "benchmarks/demo.yaml")
+    assert done.returncode == 0 and done.stdout.count("resnet20") == 10
+    done = cli("-m", "suite.plan", "benchmarks/dmo.yaml")
+    assert (done.returncode, done.stdout) == (1, "") and "did you mean" in done.stderr and done.stderr.count("\n") == 1
+    assert cli("-m", "suite.plan", "benchmarks/demo.yaml", "--size", "huge").stderr.count("\n") == 1

@@ -1,0 +1,212 @@
+"""Jobs, as the workflow runs them: real processes, really killed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+
+from suite import plan, spec, store
+
+DEFINITION = """
+name: job
+about: one short trial
+datasets: [digits]
+device: cpu
+models: {names: [resnet20], rules: [brsf], settings: {epochs: 2, batch_size: 64, holdout: 0.1, selection: best_val}}
+attacks: {names: [fgsm, pgd, onepixel], images: 30}
+"""
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "digits.h5"
+    subprocess.run([sys.executable, "-m", "data_prep", "digits", "--out", str(path)], check=True, capture_output=True)
+    return path
+
+
+class Job:
+    """One trial's two jobs in a folder of their own."""
+
+    def __init__(self, folder, digits, **changes):
+        (trial,) = plan.plan(spec.parse(DEFINITION)).trials.values()
+        self.folder, self.params = folder, {**trial.params, **changes}
+        common = [sys.executable, "-m", "suite.run"]
+        checkpoints = ["--data", str(digits), "--checkpoint-seconds", "0"]
+        self.evaluation = folder / f"evaluation-{trial.evaluation.id}.h5"
+        self.train = [*common, "train", "--params", json.dumps(self.params), "--out", str(folder), *checkpoints]
+        attacks = ["--params", json.dumps(trial.evaluation.params), "--trial", str(folder), "--out", str(self.evaluation)]
+        self.evaluate = [*common, "evaluate", *attacks, *checkpoints]
+
+    def run(self, command):
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    def interrupt(self, command, word, number):
+        """Send the signal once the job has printed `word`; return its output and status."""
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if word in line:
+                process.send_signal(number)
+                word = "\0"
+        return "".join(lines), process.wait()
+
+    def digests(self):
+        return [store.digest(self.folder / "train.h5"), store.digest(self.evaluation)]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, digits):
+    job = Job(tmp_path_factory.mktemp("undisturbed") / "run", digits)
+    for command in (job.train, job.evaluate):
+        done = job.run(command)
+        assert done.returncode == 0, done.stderr
+    return job
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_a_killed_job_started_again_ends_with_the_same_bits(number, tmp_path, digits, undisturbed):
+    job = Job(tmp_path / "run", digits)
+    for command, word in ((job.train, "epoch    1/2"), (job.evaluate, "pgd")):
+        output, status = job.interrupt(command, word, number)
+        assert status == (-9 if number == signal.SIGKILL else 143), output
+        assert list(job.folder.glob("*.checkpoint"))
+        done = job.run(command)
+        assert done.returncode == 0, done.stderr
+        assert "going on after epoch" in done.stdout or "done before" in done.stdout
+    assert job.digests() == undisturbed.digests()
+    left = {p.name for p in job.folder.iterdir()} - {".lock"}
+    assert left == {"train.h5", "weights.pt", job.evaluation.name}
+
+
+def test_what_a_run_records(undisturbed):
+    run = store.read(undisturbed.folder / "train.h5")
+    assert run.metrics["test_images"] == 364
+    assert run.metrics["train_images"] == 1433 - 141  # a tenth of each class, rounded: nine times 14 and once 15
+    assert run.metrics["layers_brsf"] == 20 and run.metrics["layers_bp"] == 0
+    assert run.metrics["test_error_of"].startswith("best validation epoch")
+    assert len(run.arrays["curves/val_accuracy"]) == 2 == len(run.timings["epoch_seconds"])
+    assert run.provenance["threads"] == 1 and "--params" in run.provenance["argv"]
+    evaluation = store.read(undisturbed.evaluation)
+    ids, clean = evaluation.arrays["attacks/image_ids"], evaluation.arrays["attacks/clean_correct"]
+    assert len(set(ids.tolist())) == 30 == len(clean)
+    robust = {name: array for name, array in evaluation.arrays.items() if name.endswith("robust_correct")}
+    assert len(robust) == 5 and not any((array & ~clean).any() for array in robust.values())
+    worst = 100 * min(1, sum(map(all, zip(*robust.values(), strict=True))) / 30)
+    assert evaluation.metrics["worst_case_accuracy"] == pytest.approx(worst)
+
+
+def test_a_finished_run_is_left_alone(undisturbed):
+    before = (undisturbed.folder / "train.h5").stat().st_mtime_ns
+    done = undisturbed.run(undisturbed.train)
+    assert done.returncode == 0 and "finished already" in done.stdout
+    assert (undisturbed.folder / "train.h5").stat().st_mtime_ns == before
+
+
+def test_two_jobs_for_one_run_do_it_once(tmp_path, digits):
+    job = Job(tmp_path / "run", digits)
+    both = [subprocess.Popen(job.train, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = sorted((process.communicate(timeout=120)[0] for process in both), key=len)
+    assert [process.returncode for process in both] == [0, 0]
+    assert "works on this run; waiting" in outputs[0] and "finished already" in outputs[0] and "epoch    2/2" in outputs[1]
+
+
+def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path, digits, undisturbed):
+    job = Job(tmp_path / "run", digits)
+    job.folder.mkdir()
+    (job.folder / "train.checkpoint").write_bytes(b"half a file")
+    done = job.run(job.train)
+    assert done.returncode == 0 and "checkpoint not used" in done.stdout
+    assert store.digest(job.folder / "train.h5") == undisturbed.digests()[0]
+
+
+def test_a_diverged_run_is_a_result_and_its_attacks_are_skipped(tmp_path, digits):
+    settings = plan.plan(spec.parse(DEFINITION)).trials.popitem()[1].settings
+    job = Job(tmp_path / "run", digits, settings={**settings, "lr": 1e30, "holdout": 0.0, "selection": "last"})
+    for command in (job.train, job.evaluate):
+        assert job.run(command).returncode == 0
+    assert store.read(job.folder / "train.h5").status == "diverged"
+    assert "test_error" not in store.read(job.folder / "train.h5").metrics
+    assert store.read(job.evaluation).status == "skipped(parent diverged)"
+
+
+def fails(job, command):
+    done = job.run(command)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_damaged_weights_are_refused(tmp_path, digits, undisturbed):
+    job = Job(tmp_path / "run", digits)
+    job.folder.mkdir()
+    for name in ("train.h5", "weights.pt"):
+        (job.folder / name).write_bytes((undisturbed.folder / name).read_bytes())
+    (job.folder / "weights.pt").write_bytes(b"nothing")
+    assert "weights.pt: not readable weights" in fails(job, job.evaluate)
+
+
+def test_weights_of_another_run_are_refused(tmp_path, digits, undisturbed):
+    import torch
+
+    job = Job(tmp_path / "run", digits)
+    job.folder.mkdir()
+    (job.folder / "train.h5").write_bytes((undisturbed.folder / "train.h5").read_bytes())
+    weights = torch.load(undisturbed.folder / "weights.pt", weights_only=True)
+    weights["linear.bias"] += 1
+    torch.save(weights, job.folder / "weights.pt")
+    assert "not the weights" in fails(job, job.evaluate)
+
+
+def test_bad_input_is_one_line(tmp_path, digits):
+    import torch
+
+    job = Job(tmp_path / "run", digits)
+    assert "no such file" in fails(job, job.evaluate)
+    assert "no such data set file" in fails(job, [*job.train, "--data", str(tmp_path / "none.h5")])
+    broken = tmp_path / "digits.h5"
+    broken.write_bytes(digits.read_bytes()[:-5000])
+    assert "python -m data_prep digits" in fails(job, [*job.train, "--data", str(broken)])
+    assert "--params: not JSON" in fails(job, [*job.train, "--params", "{"])
+    if not torch.cuda.is_available():
+        cuda = Job(tmp_path / "cuda", digits, device="cuda")
+        assert "device: 'cuda' asked for" in fails(cuda, cuda.train)
+    assert not (job.folder / "train.h5").exists()
+
+
+def test_help_needs_no_torch():
+    started = time.monotonic()
+    for command in ([], ["train"], ["evaluate"]):
+        done = subprocess.run([sys.executable, "-m", "suite.run", *command, "--help"], capture_output=True, text=True)
+        assert done.returncode == 0 and "usage" in done.stdout
+    assert time.monotonic() - started < 6
+
+
+def test_collect_refuses_a_missing_a_damaged_and_a_foreign_run(tmp_path, undisturbed):
+    from suite.collect import collect
+
+    planned = plan.plan(spec.parse(DEFINITION))
+    (trial,) = planned.trials.values()
+    out = tmp_path / "metrics.h5"
+    with pytest.raises(ValueError, match="no such file"):
+        collect(planned, tmp_path / "runs", out)
+    folder = tmp_path / "runs" / "trial" / trial.id
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(undisturbed.folder)
+    assert collect(planned, tmp_path / "runs", out) == 2
+    with h5py.File(out) as file:
+        assert {f"trial/{trial.id}/train", f"trial/{trial.id}/evaluation"} == set(store.runs(file))
+    before = store.digest(out)
+    folder.unlink()
+    Path(folder).mkdir()
+    (folder / "train.h5").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"train\.h5"):
+        collect(planned, tmp_path / "runs", out)
+    (folder / "train.h5").write_bytes(undisturbed.evaluation.read_bytes())
+    with pytest.raises(ValueError, match="holds evaluation"):
+        collect(planned, tmp_path / "runs", out)
+    assert store.digest(out) == before

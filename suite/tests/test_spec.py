@@ -1,0 +1,138 @@
+"""The format: what is allowed, and one helpful line for everything else."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from suite import spec
+
+GOOD = """
+name: good
+about: a definition
+datasets: [digits]
+seeds: [0, 1]
+device: cpu
+models:
+  names: [resnet20]
+  rules: [bp, fa]
+  settings: {epochs: 3}
+attacks:
+  names: [fgsm]
+  images: 10
+expect:
+  "trial/digits/*": {test_error: {at_most: 5}}
+"""
+
+# (what stands there, what to write instead, what the line must say)
+MISTAKES = {
+    "unknown key": ("seeds:", "seed:", ["unknown key 'seed'", "did you mean 'seeds'", "datasets"]),
+    "unknown setting": ("epochs: 3", "epoch: 3", ["models.settings", "did you mean 'epochs'"]),
+    "key of a later version": ("models:", "cells: {}\nmodels:", ["unknown key 'cells'"]),
+    "missing key": ("about: a definition", "", ["'about' is missing"]),
+    "unknown rule": ("[bp, fa]", "[bp, uSF]", ["models.rules.1", "'uSF'", "bp, fa, usf, brsf, frsf", "did you mean 'usf'"]),
+    "unknown model": ("resnet20", "resnet21", ["models.names.0", "resnet20, resnet56"]),
+    "unknown data set": ("[digits]", "[mnist]", ["datasets.0", "fashion_mnist"]),
+    "unknown attack": ("fgsm", "fgms", ["attacks.names.0", "did you mean 'fgsm'"]),
+    "unknown protocol": ("device:", "protocols: [papers]\ndevice:", ["protocols.0", "did you mean 'paper'"]),
+    "unknown device": ("device: cpu", "device: gpu", ["device", "auto, cpu, cuda"]),
+    "unknown metric": ("test_error", "test_errors", ["expect.trial/digits/*", "did you mean 'test_error'"]),
+    "unknown bound": ("at_most", "atmost", ["did you mean 'at_most'"]),
+    "wrong type": ("epochs: 3", "epochs: many", ["models.settings.epochs", "'many'", "a whole number"]),
+    "scalar for a list": ("[digits]", "digits", ["datasets", "a list"]),
+    "boolean for a number": ("images: 10", "images: true", ["attacks.images", "found true"]),
+    "number read as text": ("epochs: 3", "lr: 3e-4", ["models.settings.lr", "3e-4", "write 0.0003"]),
+    "number in quotes": ("epochs: 3", "epochs: '3'", ["write 3"]),
+    "not finite": ("epochs: 3", "lr: .inf", ["line 10", "finite"]),
+    "out of range": ("epochs: 3", "epochs: 0", ["models.settings.epochs", "at least 1"]),
+    "duplicate key": ("epochs: 3", "epochs: 3, epochs: 4", ["line 10", "'epochs' stands twice"]),
+    "duplicate top key": ("device:", "seeds: [3]\ndevice:", ["'seeds' stands twice"]),
+    "duplicate entry": ("[bp, fa]", "[bp, fa, bp]", ["models.rules", "'bp' stands twice"]),
+    "negative seed": ("[0, 1]", "[0, -1]", ["seeds.1", "-1", "at least 0"]),
+    "fractional seed": ("[0, 1]", "[0.5]", ["seeds.0", "0.5"]),
+    "empty list": ("[bp, fa]", "[]", ["models.rules", "empty"]),
+    "bad name": ("name: good", "name: Good Name", ["name", "lower-case"]),
+    "reserved name": ("name: good", "name: runs", ["reserved"]),
+    "best_val without a holdout": ("epochs: 3", "selection: best_val", ["selection", "holdout"]),
+    "not YAML": ("[digits]", "[digits", ["line"]),
+    "another YAML document": (GOOD, "[1, 2]", ["a mapping"]),
+    "empty": (GOOD, "", ["nothing"]),
+    "python object": ("a definition", "!!python/object/apply:os.system [true]", ["line 3", "python/object"]),
+    "abyss": (GOOD, "[" * 9999, ["deep"]),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_that_says_where_and_what_is_allowed(mistake, tmp_path):
+    old, new, words = MISTAKES[mistake]
+    assert old in GOOD
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(ValueError) as error:
+        spec.read(path)
+    line = str(error.value)
+    assert line.startswith(f"{path}: ") and "\n" not in line
+    assert [word for word in words if word not in line] == []
+
+
+def test_a_missing_file_is_guessed(tmp_path):
+    (tmp_path / "demo.yaml").write_text(GOOD)
+    with pytest.raises(ValueError, match=r"no such definition; did you mean .*demo\.yaml"):
+        spec.read(tmp_path / "dmo.yaml")
+    with pytest.raises(ValueError, match="not a readable text file"):
+        spec.read(tmp_path)
+
+
+def test_defaults_are_filled_in_but_settings_stay_as_written():
+    benchmark = spec.parse(GOOD)
+    assert (benchmark.protocols, benchmark.threads) == (("repaired",), 1)
+    assert (benchmark.attacks.preset, benchmark.attacks.gradients) == ("paper", ("rule", "true"))
+    assert benchmark.models.settings == {"epochs": 3}
+
+
+def test_the_gradient_true_needs_no_quotes():
+    assert spec.parse(GOOD.replace("images: 10", "gradients: [rule, true]")).attacks.gradients == ("rule", "true")
+
+
+def test_numbers_have_one_spelling():
+    settings = spec.parse(GOOD.replace("epochs: 3", "epochs: 3.0, lr: 1")).models.settings
+    assert [(type(v), v) for v in settings.values()] == [(int, 3), (float, 1.0)]
+
+
+def test_every_key_of_the_format_is_documented_and_every_default_allowed():
+    def visit(node, path):
+        for key, child in node.get("properties", {}).items():
+            assert child.get("description"), f"{path}.{key}"
+            if "default" in child:
+                wrapped = {"type": "object", "properties": {key: child}}
+                spec.Draft202012Validator(wrapped).validate({key: child["default"]})
+            visit(child, f"{path}.{key}")
+
+    visit(spec.schema(), "")
+
+
+def test_a_protocols_row_holds_settings_of_the_format_alone():
+    for row in spec.protocols().values():
+        for section, settings in row.items():
+            assert settings.keys() <= spec.default_settings(section).keys()
+
+
+def test_biotorchs_recipe_is_the_default():
+    defaults = spec.default_settings("models")
+    recipe = {
+        "epochs": 250,
+        "batch_size": 128,
+        "lr": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "schedule": "multistep",
+        "init": "xavier",
+    }
+    assert {name: defaults[name] for name in recipe} == recipe
+    assert [250 * m for m in defaults["milestones"]] == [100, 150, 200]
+
+
+def test_names_are_escaped_for_nobody_here():
+    """Text is kept as it is; who shows it escapes it."""
+    assert spec.parse(GOOD.replace("a definition", "'<b>'")).about == "<b>"
+    assert yaml.safe_load(Path(spec.HERE / "schema.yaml").read_text())["type"] == "object"

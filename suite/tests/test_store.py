@@ -1,0 +1,139 @@
+"""The store: whole files or none, one writer, and a digest that sees numbers and nothing else."""
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+
+from suite import store
+
+
+def run(**changes):
+    return replace(
+        store.Run(
+            stage="train",
+            id="digits/x",
+            params={"seed": 1, "settings": {"lr": 0.1}},
+            metrics={"test_error": 2.5, "epochs": 3, "kind": "last epoch"},
+            arrays={"curves/loss": np.array([1.0, 0.5]), "attacks/fgsm/robust": np.array([True, False])},
+            timings={"seconds": 1.5, "epoch_seconds": [0.5, 1.0]},
+            provenance={"commit": "abc", "dirty": False},
+        ),
+        **changes,
+    )
+
+
+def test_a_run_comes_back_as_it_went(tmp_path):
+    path = tmp_path / "deep" / "train.h5"
+    store.write(path, run())
+    back = store.read(path)
+    assert (back.stage, back.id, back.status, back.params, back.metrics) == ("train", "digits/x", "ok", run().params, run().metrics)
+    assert {name: value.tolist() for name, value in back.arrays.items()} == {n: v.tolist() for n, v in run().arrays.items()}
+    assert back.provenance["commit"] == "abc" and back.timings["epoch_seconds"].tolist() == [0.5, 1.0]
+    assert [p.name for p in path.parent.iterdir()] == ["train.h5"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "moves"),
+    [
+        ({"provenance": {"commit": "def"}}, False),
+        ({"timings": {"seconds": 9.0}}, False),
+        ({"metrics": {**run().metrics, "test_error": 2.5000000000000004}}, True),
+        ({"arrays": {"curves/loss": np.array([1.0, 0.5])}}, True),
+        ({"params": {"seed": 2}}, True),
+        ({"status": "diverged"}, True),
+    ],
+    ids=str,
+)
+def test_digest_sees_numbers_and_nothing_else(tmp_path, changes, moves):
+    store.write(tmp_path / "a.h5", run())
+    store.write(tmp_path / "b.h5", run(**changes))
+    assert (store.digest(tmp_path / "a.h5") != store.digest(tmp_path / "b.h5")) == moves
+
+
+def test_digest_of_a_collection_leaves_out_provenance_at_any_depth(tmp_path):
+    for name, commit in (("a", "abc"), ("b", "def")):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            store.write_group(file.create_group("trial/x/train"), run(provenance={"commit": commit}))
+    assert store.digest(tmp_path / "a.h5") == store.digest(tmp_path / "b.h5")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "train.h5"
+    store.write(path, run())
+    before = store.digest(path)
+    with pytest.raises(TypeError):
+        store.write(path, run(arrays={"curves/loss": np.array([object()])}))
+    assert store.digest(path) == before and [p.name for p in tmp_path.iterdir()] == ["train.h5"]
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def overwritten(path):
+    path.write_bytes(b"no HDF5 at all")
+
+
+def of_another_format(path):
+    with h5py.File(path, "a") as file:
+        file.attrs["format"] = 99
+
+
+def without_a_run(path):
+    path.unlink()
+    h5py.File(path, "w").close()
+
+
+@pytest.mark.parametrize("damage", [truncated, overwritten, of_another_format, without_a_run, lambda path: path.unlink()])
+def test_a_damaged_file_is_one_line_with_its_path(tmp_path, damage):
+    path = tmp_path / "train.h5"
+    store.write(path, run())
+    damage(path)
+    with pytest.raises(ValueError, match=r"train\.h5") as error:
+        store.read(path)
+    assert "\n" not in str(error.value)
+    assert not store.finished(path, run().params)
+
+
+def test_finished_means_whole_and_of_these_parameters(tmp_path):
+    path = tmp_path / "train.h5"
+    store.write(path, run())
+    assert store.finished(path, run().params) and not store.finished(path, {"seed": 2})
+
+
+def test_who_comes_second_waits_names_the_holder_and_gets_the_lock_when_the_holder_is_killed(tmp_path):
+    holder = subprocess.Popen(
+        [
+            *(sys.executable, "-c"),
+            "import pathlib, sys, time; from suite import store\n"
+            "with store.locked(pathlib.Path(sys.argv[1])):\n  print('held', flush=True); time.sleep(60)",
+            str(tmp_path),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout.readline() == "held\n"
+    said = []
+
+    def say(line):
+        said.append(line)
+        holder.kill()
+
+    started = time.monotonic()
+    with store.locked(tmp_path, say):
+        assert time.monotonic() - started < 30
+    holder.wait()
+    assert f"process {holder.pid} on " in said[0]
+
+
+def test_provenance_is_complete_and_needs_no_torch():
+    code = "import sys; from suite import store; p = store.provenance('cpu', 1, 0); print(sorted(p)); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("commit", "dirty", "image", "device", "threads", "argv", "seed", "version_torch"):
+        assert f"'{name}'" in done.stdout

@@ -1,0 +1,100 @@
+"""The workflow, run by Snakemake for real in a folder of its own."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from suite import store
+
+ROOT = Path(__file__).parents[2]
+DEFINITION = """
+name: small
+about: the shortest way through every stage
+datasets: [digits]
+device: cpu
+models: {names: [resnet20], rules: [fa], settings: {epochs: 1, batch_size: 128}}
+attacks: {names: [fgsm], images: 5}
+expect: {"trial/digits/*": {test_error: {at_most: LIMIT}}}
+"""
+
+
+def snakemake(folder, *args):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2", "--directory", str(folder), *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workflow")
+    (folder / "small.yaml").write_text(DEFINITION.replace("LIMIT", "100"))
+    done = snakemake(folder, "--config", "benchmark=small.yaml")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_one_command_goes_from_nothing_to_the_report(finished):
+    assert "<svg" in (finished / "results/small/report.html").read_text()
+    assert "1 of 1 bounds kept" in (finished / "results/small/check.txt").read_text()
+    logs = {p.relative_to(finished / "logs").parts[0] for p in (finished / "logs").rglob("*.log")}
+    assert logs == {"dataset", "trial", "small"}
+    (training,) = (finished / "logs/trial").rglob("train.log")
+    assert re.search(r"^epoch +1/1  lr 0\.10000  loss +\d", training.read_text(), re.MULTILINE)
+
+
+def test_the_same_again_has_nothing_to_do(finished):
+    before = store.digest(finished / "results/small/metrics.h5")
+    done = snakemake(finished, "--config", "benchmark=small.yaml")
+    assert done.returncode == 0 and "Nothing to be done" in done.stderr
+    assert store.digest(finished / "results/small/metrics.h5") == before
+
+
+def test_a_missed_bound_fails_after_the_report_is_there_and_trains_nothing_again(finished):
+    (finished / "strict.yaml").write_text(DEFINITION.replace("LIMIT", "0.0").replace("name: small", "name: strict"))
+    done = snakemake(finished, "--config", "benchmark=strict.yaml")
+    assert done.returncode == 1
+    assert "0 of 1 bounds kept" in done.stdout + done.stderr
+    assert "1 of 1 bounds missed" in (finished / "results/strict/report.html").read_text()
+    assert not (finished / "results/strict/check.txt").exists()
+    assert "rule train:" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("benchmark=dmo", "did you mean"),
+        ("size=huge", "full, tiny"),
+        ("benchmark=demo,demo", "another definition is named 'demo'"),
+    ],
+)
+def test_a_mistake_is_said_in_one_line(tmp_path, config, words):
+    done = snakemake(tmp_path, "--config", config)
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if words in line]
+    assert len(lines) == 1 and "Traceback" not in done.stderr
+
+
+def test_a_dry_run_of_the_demo_takes_seconds_and_no_torch(tmp_path):
+    spy = (
+        "import sys, runpy; sys.argv[0] = 'snakemake'\n"
+        "try: runpy.run_module('snakemake', run_name='__main__')\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    args = ["--snakefile", str(ROOT / "Snakefile"), "--cores", "2", "--directory", str(tmp_path), "-n", "--quiet", "all"]
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", spy, *args], capture_output=True, text=True, cwd=ROOT)
+    assert time.monotonic() - started < 6
+    assert done.returncode == 0 and done.stdout.split()[-1] == "False", done.stderr
+
+
+def test_lint():
+    done = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_imports_point_one_way():
+    done = subprocess.run([str(Path(sys.executable).parent / "lint-imports")], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
