@@ -82,10 +82,9 @@ rule train:
     threads: lambda wildcards: TRIALS[wildcards.trial].threads
     params:
         trial=lambda wildcards: json.dumps(TRIALS[wildcards.trial].params),
-        threads=lambda wildcards: TRIALS[wildcards.trial].threads,
         folder=lambda wildcards, output: str(Path(output.run).parent),
     shell:
-        "python -m suite.run train --params {params.trial:q} --data {input:q} --threads {params.threads} --out {params.folder:q}"
+        "python -m suite.run train --params {params.trial:q} --data {input:q} --out {params.folder:q}"
         " &> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 
@@ -101,10 +100,9 @@ rule evaluate:
     threads: lambda wildcards: TRIALS[wildcards.trial].threads
     params:
         evaluation=lambda wildcards: json.dumps(EVALUATIONS[wildcards.trial, wildcards.evaluation].params),
-        threads=lambda wildcards: TRIALS[wildcards.trial].threads,
         folder=lambda wildcards, input: str(Path(input.run).parent),
     shell:
-        "python -m suite.run evaluate --params {params.evaluation:q} --data {input.data:q} --threads {params.threads}"
+        "python -m suite.run evaluate --params {params.evaluation:q} --data {input.data:q}"
         " --trial {params.folder:q} --out {output:q}"
         " &> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from bionas import catalog
+from bionas.parts import evaluating
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -22,13 +23,11 @@ def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
         nonlocal total
         total += output.numel() * layer.weight[0].numel()
 
-    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    training = model.training
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     try:
-        model.eval()(torch.zeros(1, *image_shape, device=next(model.parameters()).device))
+        with evaluating(model):
+            model(torch.zeros(1, *image_shape, device=next(model.parameters()).device))
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
     return total
@@ -39,7 +38,8 @@ def layers_by_rule(model: nn.Module) -> dict[str, tuple[int, int]]:
     counts = dict.fromkeys(catalog.RULES, (0, 0))
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            rule = getattr(layer, "rule", "bp")
+            rule = getattr(layer, "rule", getattr(layer, "type", "bp"))  # biotorch's layers say `type`
+            rule = rule if rule in counts else "bp"
             layers, weights = counts[rule]
             counts[rule] = (layers + 1, weights + layer.weight.numel())
     return counts

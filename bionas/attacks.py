@@ -7,7 +7,7 @@ flags and `requires_grad` (torchattacks reseeds the global stream, and puts whol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from bionas import catalog
+from bionas.parts import evaluating
 from bionas.rules import true_gradient
 from bionas.seeds import derive
 
-CHUNK = 100  # images attacked at once; each chunk draws from a stream of its own
+CHUNK = 100  # images attacked at once; another number moves numbers
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,6 @@ class Outcome:
     clean_correct: Tensor
     robust_correct: Tensor
     adversarial: Tensor | None = None  # (N, C, H, W) in [0, 1], when asked for
-
-
-class Stopped(Exception):
-    """Raised between chunks when `should_stop` says so."""
 
 
 def evaluate(
@@ -45,7 +42,6 @@ def evaluate(
     *,
     seed: int = 0,
     keep_adversarial: bool = False,
-    should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Attack every image once and say which stay right.
 
@@ -53,18 +49,28 @@ def evaluate(
     not robust, whatever the attack makes of it. Clean and robust outcomes are never mixed. An attack that uses no gradient ignores
     `gradient`. Raises ValueError for an unknown name, images outside [0, 1], or 'true' with layers that cannot be switched.
     """
+    parts = list(chunks(model, images, labels, attack, gradient, preset, seed=seed))
+    adversarial = torch.cat([part.adversarial for part in parts]) if keep_adversarial else None
+    return Outcome(*(torch.cat([getattr(part, name) for part in parts]) for name in ("clean_correct", "robust_correct")), adversarial)
+
+
+def chunks(
+    model: nn.Module, images: Tensor, labels: Tensor, attack: str, gradient: str, preset: str, *, seed: int, start: int = 0
+) -> Iterator[Outcome]:
+    """Do as `evaluate`, a chunk of images at a time, from chunk `start` on. Each chunk has a random stream of its own."""
     spec = catalog.ATTACKS[catalog.choose("attack", attack, catalog.ATTACKS)]
     catalog.choose("gradient", gradient, catalog.GRADIENTS)
     catalog.choose("preset", preset, catalog.PRESETS)
+    if not len(images):
+        raise ValueError("images: none given; allowed: one or more")
     if images.min() < 0 or images.max() > 1:
         raise ValueError(f"images: values {images.min():.3g}..{images.max():.3g}; allowed: 0..1 (the model normalises)")
-    exact = true_gradient(model) if gradient == "true" and spec.uses_gradient else nullcontext()
-    clean, robust, adversarial = [], [], []
-    with _undisturbed(model), exact:
-        attacker = catalog.load(spec.target)(model, **getattr(spec, preset))
-        for i, (x, y) in enumerate(zip(images.split(CHUNK), labels.split(CHUNK), strict=True)):
-            if should_stop():
-                raise Stopped
+    for i, (x, y) in enumerate(zip(images.split(CHUNK), labels.split(CHUNK), strict=True)):
+        if i < start:
+            continue
+        exact = true_gradient(model) if gradient == "true" and spec.uses_gradient else nullcontext()
+        with _undisturbed(model), exact:
+            attacker = catalog.load(spec.target)(model, **getattr(spec, preset))
             key = derive(seed, "attack", attack, i)
             torch.manual_seed(key)
             np.random.seed(key % 2**32)  # one-pixel draws from numpy's global stream
@@ -73,27 +79,20 @@ def evaluate(
             attacked = attacker(x, y).detach()
             with torch.no_grad():
                 before, after = model(x).argmax(1) == y, model(attacked).argmax(1) == y
-            clean.append(before)
-            robust.append(before & after)
-            if keep_adversarial:
-                adversarial.append(attacked)
-    return Outcome(torch.cat(clean).cpu(), torch.cat(robust).cpu(), torch.cat(adversarial) if keep_adversarial else None)
+        yield Outcome(before.cpu(), (before & after).cpu(), attacked)
 
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode and frozen parameters within the block; modes, flags and random states as before after it."""
-    modes = [(m, m.training) for m in model.modules()]
     trained = [p for p in model.parameters() if p.requires_grad]
     state = np.random.get_state()
-    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(d.index for d in devices)):
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices), evaluating(model):
         try:
-            model.eval().requires_grad_(False)
+            model.requires_grad_(False)
             yield
         finally:
             for p in trained:
                 p.requires_grad_(True)
-            for module, training in modes:
-                module.training = training
             np.random.set_state(state)

@@ -43,7 +43,10 @@ class Split:
 
 
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split | None]:
-    """Part `split` into (kept, held out), stratified: `share` of every class, rounded, drawn from the seed's own stream."""
+    """Part `split` into (kept, held out), stratified: `share` of every class, rounded, drawn from the seed's own stream.
+
+    Raises ValueError if one side gets no image.
+    """
     if share == 0:
         return split, None
     labels = split.labels.cpu()
@@ -52,6 +55,8 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split | None
     for label in labels.unique():
         ids = (labels == label).nonzero().flatten()
         held[ids[torch.randperm(len(ids), generator=stream)[: round(share * len(ids))]]] = True
+    if not held.any() or held.all():
+        raise ValueError(f"holdout: a share of {share} leaves no image on one side of {len(labels)}; take another share")
     return split.at((~held).nonzero().flatten()), split.at(held.nonzero().flatten())
 
 
@@ -86,3 +91,10 @@ class TrainingData:
             )
             columns = left + column + flip * (width - 1 - 2 * column)
             yield self.padded[ids, channel, top + row, columns].float() / 255, self.split.labels[ids.flatten()]
+
+    def cycle(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches for ever, epoch after epoch, from the given step on."""
+        epoch, step = divmod(start, self.steps)
+        while True:
+            yield from self.epoch(epoch, step)
+            epoch, step = epoch + 1, 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
+
+from bionas.files import replacing
 
 FORMAT = 1
 
@@ -54,22 +55,15 @@ def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]
 def write(path: Path, data: Dataset) -> None:
     """Check `data` and write it to `path`, which appears only when it is whole. Raises ValueError if it is not a data set."""
     _check(data)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            file.attrs.update(format=FORMAT, name=data.name, source=data.source, checksum=data.checksum)
-            mean, std = statistics(data.train_images)
-            file.attrs.update(mean=mean, std=std, augment=json.dumps(asdict(data.augment)))
-            file.attrs["classes"] = list(data.classes)
-            for split in ("train", "test"):
-                images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
-                group = file.create_group(split)
-                group.create_dataset("images", data=images, chunks=(min(len(images), 1024), *images.shape[1:]), compression="gzip")
-                group.create_dataset("labels", data=labels)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    mean, std = statistics(data.train_images)
+    with replacing(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs.update(format=FORMAT, name=data.name, source=data.source, checksum=data.checksum)
+        file.attrs.update(mean=mean, std=std, augment=json.dumps(asdict(data.augment)), classes=list(data.classes))
+        for split in ("train", "test"):
+            images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
+            group = file.create_group(split)
+            group.create_dataset("images", data=images, chunks=(min(len(images), 1024), *images.shape[1:]), compression="gzip")
+            group.create_dataset("labels", data=labels)
 
 
 def read(path: Path) -> Dataset:

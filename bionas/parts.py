@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -42,3 +43,14 @@ def initialise(model: nn.Module, seed: int, init: str = "xavier") -> nn.Module:
                 bound = 0.0 if init == "xavier" else fan_in**-0.5
                 nn.init.uniform_(layer.bias, -bound, bound, generator=stream)
     return seed_feedback(model, seed)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Evaluation mode within the block; afterwards every module is in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield model.eval()
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -46,9 +46,10 @@ class ResNet(nn.Module):
         std: Sequence[float] = (1.0,),
         scale: str = "init_std",
         init: str = "xavier",
+        brsf_redraw: str = "update",
     ) -> None:
         super().__init__()
-        options = {"rule": rule, "scale": scale, "init": init}
+        options = {"rule": rule, "scale": scale, "init": init, "brsf_redraw": brsf_redraw}
         self.normalize = Normalize(mean, std)
         self.conv = RuleConv2d(in_channels, 16, 3, padding=1, bias=False, **options)
         self.bn = nn.BatchNorm2d(16)
@@ -67,10 +68,10 @@ class ResNet(nn.Module):
 
 
 def resnet20(rule: str, num_classes: int = 10, in_channels: int = 3, **options) -> ResNet:
-    """Return a ResNet-20 under `rule`; `options` are `mean`, `std`, `scale` and `init`."""
+    """Return a ResNet-20 under `rule`; `options` are `mean`, `std`, `scale`, `init` and `brsf_redraw`."""
     return ResNet(3, rule, num_classes, in_channels, **options)
 
 
 def resnet56(rule: str, num_classes: int = 10, in_channels: int = 3, **options) -> ResNet:
-    """Return a ResNet-56 under `rule`; `options` are `mean`, `std`, `scale` and `init`."""
+    """Return a ResNet-56 under `rule`; `options` are `mean`, `std`, `scale`, `init` and `brsf_redraw`."""
     return ResNet(9, rule, num_classes, in_channels, **options)

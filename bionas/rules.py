@@ -33,6 +33,7 @@ from bionas.seeds import derive, uniform
 RULES = tuple(catalog.RULES)
 SCALES = ("init_std", "none", "rms")  # of uSF's B: the initialiser's std (biotorch), 1 (equation 4), the weight's root mean square
 INITS = ("xavier", "kaiming")
+REDRAWS = ("update", "forward")  # when brSF draws: after an update (the paper), or at every forward (biotorch)
 BACKENDS = ("native", "biotorch")
 
 
@@ -117,14 +118,15 @@ class _Linear(torch.autograd.Function):
 class _RuleLayer:
     """What conv and linear layers share: the rule, and R with its seed, name and update count."""
 
-    def _set_rule(self, rule: str, scale: str, init: str) -> None:
+    def _set_rule(self, rule: str, scale: str, init: str, redraw: str) -> None:
         self.rule = catalog.choose("rule", rule, catalog.RULES)
         self.scale = catalog.choose("scale", scale, SCALES)
         self.init = catalog.choose("init", init, INITS)
+        self.redraw = catalog.choose("brsf_redraw", redraw, REDRAWS)
         self.definition: Rule = catalog.load(catalog.RULES[rule])
         self.exact = False  # B := W, see true_gradient
         drawn = self.definition.draw in ("signed", "magnitude")
-        self.register_buffer("magnitude", torch.empty_like(self.weight, requires_grad=False) if drawn else None)
+        self.register_buffer("R", torch.empty_like(self.weight, requires_grad=False) if drawn else None)
         self.reseed(0, "")
 
     def reseed(self, seed: int, name: str) -> None:
@@ -134,6 +136,15 @@ class _RuleLayer:
 
     def advance(self) -> None:
         """Count one weight update, and redraw R if the rule says so."""
+        if self.redraw == "update":
+            self._redraw()
+
+    def _count_forward(self) -> None:
+        """Under `brsf_redraw: forward`, as biotorch: redraw at every forward, in evaluation, too."""
+        if self.redraw == "forward" and not self.exact:
+            self._redraw()
+
+    def _redraw(self) -> None:
         self.update += 1
         if self.definition.redraw:
             self._draw()
@@ -142,27 +153,27 @@ class _RuleLayer:
         """Return the B in use, of the weight's shape; it takes no part in autograd."""
         with torch.no_grad():
             weight = self.weight.detach()
-            return weight if self.exact else self.definition.feedback(weight, self._R(weight))
+            if self.exact:
+                return weight
+            R = self._scale(weight) if self.definition.draw == "scale" else self.R
+            return self.definition.feedback(weight, R)
 
-    def _R(self, weight: Tensor) -> Tensor | float | None:
-        if self.definition.draw != "scale":
-            return self.magnitude
-        return {"none": lambda: 1.0, "init_std": self._init_std, "rms": lambda: weight.square().mean().sqrt()}[self.scale]()
-
-    def _init_std(self) -> float:
-        return init_bound(self.weight, self.init) / math.sqrt(3)  # of a uniform distribution
+    def _scale(self, weight: Tensor) -> Tensor | float:
+        if self.scale == "rms":
+            return weight.square().mean().sqrt()
+        return 1.0 if self.scale == "none" else init_bound(weight, self.init) / math.sqrt(3)  # the std of U(-bound, bound)
 
     @torch.no_grad()
     def _draw(self) -> None:
-        if self.magnitude is None or self.magnitude.is_meta:
+        if self.R is None or self.R.is_meta:
             return
-        u = uniform(self.magnitude, derive(self.seed, self.name, self.update))  # [0, 1)
+        u = uniform(self.R, derive(self.seed, "feedback", self.name, self.update))  # [0, 1)
         bound = init_bound(self.weight, self.init)
-        self.magnitude.copy_((2 * u - 1) * bound if self.definition.draw == "signed" else u * bound)
+        self.R.copy_((2 * u - 1) * bound if self.definition.draw == "signed" else u * bound)
 
     def _feeds_back(self, x: Tensor) -> bool:
         """Whether anything will ask for B: without an input gradient (the first layer, evaluation) every rule is plain."""
-        return self.rule != "bp" and not self.exact and torch.is_grad_enabled() and x.requires_grad
+        return self.definition.draw != "nothing" and not self.exact and torch.is_grad_enabled() and x.requires_grad
 
     def get_extra_state(self) -> dict[str, int | str]:
         return {"seed": self.seed, "name": self.name, "update": self.update}
@@ -175,15 +186,21 @@ class _RuleLayer:
 
 
 class RuleConv2d(_RuleLayer, nn.Conv2d):
-    """`nn.Conv2d` that learns by a rule. Takes its arguments and `rule`, `scale` (uSF) and `init` (the range of R)."""
+    """`nn.Conv2d` that learns by a rule. Takes its arguments and `rule`, `scale` (uSF), `init` (the range of R), `brsf_redraw`."""
 
-    def __init__(self, *args, rule: str = "bp", scale: str = "init_std", init: str = "xavier", **kwargs) -> None:
+    def __init__(self, *args, rule: str = "bp", scale: str = "init_std", init: str = "xavier", brsf_redraw: str = "update", **kwargs):
         super().__init__(*args, **kwargs)
-        self._set_rule(rule, scale, init)
+        self._set_rule(rule, scale, init, brsf_redraw)
 
     def forward(self, x: Tensor) -> Tensor:
+        self._count_forward()
         if not self._feeds_back(x):
             return super().forward(x)
+        if x.dim() == 3:
+            return self._with_feedback(x[None])[0]
+        return self._with_feedback(x)
+
+    def _with_feedback(self, x: Tensor) -> Tensor:
         padding = self.padding
         if self.padding_mode != "zeros" or isinstance(padding, str):  # pad first: the backward op knows plain numbers only
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
@@ -192,13 +209,14 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
 
 
 class RuleLinear(_RuleLayer, nn.Linear):
-    """`nn.Linear` that learns by a rule. Takes its arguments and `rule`, `scale` (uSF) and `init` (the range of R)."""
+    """`nn.Linear` that learns by a rule. Takes its arguments and `rule`, `scale` (uSF), `init` (the range of R), `brsf_redraw`."""
 
-    def __init__(self, *args, rule: str = "bp", scale: str = "init_std", init: str = "xavier", **kwargs) -> None:
+    def __init__(self, *args, rule: str = "bp", scale: str = "init_std", init: str = "xavier", brsf_redraw: str = "update", **kwargs):
         super().__init__(*args, **kwargs)
-        self._set_rule(rule, scale, init)
+        self._set_rule(rule, scale, init, brsf_redraw)
 
     def forward(self, x: Tensor) -> Tensor:
+        self._count_forward()
         if not self._feeds_back(x):
             return super().forward(x)
         return _Linear.apply(x, self.weight, self.bias, self.feedback())
@@ -240,50 +258,46 @@ def convert(
     """Give every conv and linear of `model` the rule; return the model and the names of what stayed BP.
 
     Weights and biases are kept (the same Parameter objects), and a module that is used twice stays one module. What stays BP is
-    every other module that holds a weight of two or more dimensions: transposed and 1-d convs, embeddings, and subclasses of
-    conv and linear whose own `forward` a replacement would lose. Under `bp` that is every layer. The model is changed in place,
-    except that a bare layer is replaced.
+    every other module that owns a parameter of two or more dimensions: transposed and 1-d convs, recurrent layers, embeddings, and
+    subclasses of conv and linear whose own `forward` a replacement would lose. Under `bp` that is every layer. The model is changed
+    in place, except that a bare layer is replaced. Raises ValueError for what biotorch's layers cannot do.
     """
     catalog.choose("rule", rule, catalog.RULES)
     catalog.choose("backend", backend, BACKENDS)
+    if backend == "biotorch" and (scale, init) != ("init_std", "xavier"):
+        raise ValueError("backend: biotorch's layers know scale 'init_std' and init 'xavier' alone; allowed for others: native")
     replaced: dict[nn.Module, nn.Module] = {}
 
-    def visit(module: nn.Module) -> nn.Module:
+    def visit(module: nn.Module, name: str) -> nn.Module:
         if type(module) in (nn.Conv2d, nn.Linear, RuleConv2d, RuleLinear):
             if module not in replaced:
-                replaced[module] = _replace(module, rule, backend, scale, init)
+                with torch.random.fork_rng(devices=[]):  # constructors draw from the global stream
+                    torch.manual_seed(derive(seed, "biotorch", name))
+                    replaced[module] = _replace(module, rule, backend, scale, init)
             return replaced[module]
-        for name, child in module._modules.items():  # named_children would skip a tied module's second name
-            module._modules[name] = child and visit(child)
+        for child_name, child in module._modules.items():  # named_children would skip a tied module's second name
+            module._modules[child_name] = child and visit(child, f"{name}.{child_name}")
         return module
 
-    model = visit(model)
+    model = visit(model, "")
     seed_feedback(model, seed)
     follow = set() if rule == "bp" else set(replaced.values())
-    return model, tuple(name for name, m in model.named_modules() if _holds_weight(m) and m not in follow)
-
-
-def _holds_weight(module: nn.Module) -> bool:
-    weight = getattr(module, "weight", None)
-    return isinstance(weight, nn.Parameter) and weight.dim() >= 2
+    owners = ((name, m) for name, m in model.named_modules() if any(p.dim() >= 2 for p in m.parameters(recurse=False)))
+    return model, tuple(name for name, m in owners if m not in follow)
 
 
 def _replace(layer: nn.Module, rule: str, backend: str, scale: str, init: str) -> nn.Module:
     if isinstance(layer, nn.Conv2d):
-        geometry: dict[str, Any] = {
-            name: getattr(layer, name)
-            for name in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
-        }
+        names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+        geometry: dict[str, Any] = {name: getattr(layer, name) for name in names}
     else:
         geometry = {"in_features": layer.in_features, "out_features": layer.out_features}
     geometry["bias"] = layer.bias is not None
     if backend == "biotorch":
-        new = _biotorch_layer(layer, geometry, rule)
-        new.to(device=layer.weight.device, dtype=layer.weight.dtype)
+        new = _biotorch_layer(layer, geometry, rule).to(device=layer.weight.device, dtype=layer.weight.dtype)
     else:
         kind = RuleConv2d if isinstance(layer, nn.Conv2d) else RuleLinear
-        placement = {"device": layer.weight.device, "dtype": layer.weight.dtype}
-        new = kind(**geometry, **placement, rule=rule, scale=scale, init=init)
+        new = kind(**geometry, device=layer.weight.device, dtype=layer.weight.dtype, rule=rule, scale=scale, init=init)
     new.weight, new.bias = layer.weight, layer.bias
     return new.train(layer.training)
 
@@ -295,9 +309,7 @@ def _biotorch_layer(layer: nn.Module, geometry: dict[str, Any], rule: str) -> nn
         raise ValueError("backend: biotorch ignores padding modes and crashes on padding='same'; allowed: native")
     package = backpropagation if rule == "bp" else fa_constructor
     kind = package.Conv2d if isinstance(layer, nn.Conv2d) else package.Linear
-    kind_name = "backpropagation" if rule == "bp" else rule
-    with torch.random.fork_rng():  # its constructors draw from the global stream
-        return kind(**geometry, layer_config={"type": kind_name})
+    return kind(**geometry, layer_config={"type": "backpropagation" if rule == "bp" else rule})
 
 
 @contextmanager

@@ -24,17 +24,17 @@ def generator(seed: int, *axes: str | int) -> torch.Generator:
 
 
 def uniform(like: Tensor, key: int) -> Tensor:
-    """Return numbers in [0, 1) of `like`'s shape, dtype and device: element i is a hash of (key, i), with no state at all.
+    """Return float32 (or float64) numbers in [0, 1) of `like`'s shape and device: element i is a hash of (key, i), without state.
 
-    The hash is splitmix64 (Steele, Lea & Flood 2014) over a counter; its top 24 bits make the number, the same on every device
-    and in every dtype that holds them.
+    The hash is splitmix64 (Steele, Lea & Flood 2014) over a counter; its top 24 bits make the number, the same on every device.
     """
     z = torch.arange(1, like.numel() + 1, device=like.device)
     z.mul_(_signed(0x9E3779B97F4A7C15)).add_(key)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z.bitwise_xor_(_shift_right(z, shift)).mul_(_signed(factor))
     z.bitwise_xor_(_shift_right(z, 31))
-    return _shift_right(z, 40).to(like.dtype).mul_(2.0**-24).view(like.shape)
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32  # halves cannot hold 24 bits
+    return _shift_right(z, 40).to(dtype).mul_(2.0**-24).view(like.shape)
 
 
 def _signed(unsigned: int) -> int:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bionas.data import Split, TrainingData
+from bionas.parts import evaluating
 from bionas.rules import advance
 
 SCHEDULES = ("constant", "cosine", "multistep")
@@ -58,7 +59,8 @@ class LoopState:
     optimiser: torch.optim.Optimizer
     epoch: int = 0
     step: int = 0  # within the epoch
-    sums: Tensor | None = None  # loss, correct and images of the epoch so far, on the device
+    sums: Tensor | None = None  # loss and correct of the epoch so far, on the device
+    images: int = 0  # of the epoch so far
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
     best: dict[str, Any] | None = None  # under best_val: epoch, accuracy and weights
     status: str = "ok"
@@ -72,27 +74,37 @@ class LoopState:
             weight_decay=settings.weight_decay,
             nesterov=settings.nesterov,
         )
-        return cls(model, optimiser, sums=torch.zeros(3, dtype=torch.float64, device=next(model.parameters()).device))
+        return cls(model, optimiser, sums=torch.zeros(2, dtype=torch.float64, device=next(model.parameters()).device))
+
+    PLAIN = ("epoch", "step", "sums", "images", "curves", "best", "status")
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything by plain types and tensors, so that it loads without unpickling code."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "rng": {"torch": torch.get_rng_state(), "cuda": cuda},
-            **{name: getattr(self, name) for name in ("epoch", "step", "sums", "curves", "best", "status")},
+            "rng": rng_state(self.sums.device),
+            **{name: getattr(self, name) for name in self.PLAIN},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.sums.copy_(state["sums"])
-        for name in ("epoch", "step", "curves", "best", "status"):
+        for name in self.PLAIN:
             setattr(self, name, state[name])
-        torch.set_rng_state(state["rng"]["torch"].cpu())
-        if state["rng"]["cuda"]:
-            torch.cuda.set_rng_state_all([s.cpu() for s in state["rng"]["cuda"]])
+        restore_rng(state["rng"], self.sums.device)
+
+
+def rng_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the state of torch's global streams that a loop on this device draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def restore_rng(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
 
 
 def train(state: LoopState, data: TrainingData, held_out: Split | None, settings: TrainSettings) -> Iterator[LoopState]:
@@ -116,8 +128,8 @@ def train(state: LoopState, data: TrainingData, held_out: Split | None, settings
             optimiser.step()
             advance(model)
             with torch.no_grad():
-                n = len(labels)
-                state.sums += torch.stack([loss * n, (logits.argmax(1) == labels).sum(), loss.new_tensor(n)])
+                state.sums += torch.stack([loss * len(labels), (logits.argmax(1) == labels).sum()])
+            state.images += len(labels)
             state.step += 1
             yield state
         _end_epoch(state, lr, held_out, settings)
@@ -127,8 +139,8 @@ def train(state: LoopState, data: TrainingData, held_out: Split | None, settings
 
 
 def _end_epoch(state: LoopState, lr: float, held_out: Split | None, settings: TrainSettings) -> None:
-    loss, correct, images = state.sums.tolist()
-    row = {"lr": lr, "train_loss": loss / images, "train_accuracy": 100 * correct / images}
+    loss, correct = state.sums.tolist()
+    row = {"lr": lr, "train_loss": loss / state.images, "train_accuracy": 100 * correct / state.images}
     row |= {"val_loss": math.nan, "val_accuracy": math.nan}
     if held_out is not None:
         row["val_loss"], row["val_accuracy"] = measure(state.model, held_out)
@@ -137,21 +149,25 @@ def _end_epoch(state: LoopState, lr: float, held_out: Split | None, settings: Tr
             state.best = {"epoch": state.epoch, "accuracy": row["val_accuracy"], "model": weights}
     for name, value in row.items():
         state.curves[name].append(value)
-    if not math.isfinite(row["train_loss"]):
+    if not math.isfinite(row["train_loss"]) or not finite(state.model):  # the last update has no loss of its own
         state.status = "diverged"
     state.sums.zero_()
-    state.step, state.epoch = 0, state.epoch + 1
+    state.images, state.step, state.epoch = 0, 0, state.epoch + 1
+
+
+def finite(model: nn.Module) -> bool:
+    """Say whether every parameter and running statistic is a number; one sync."""
+    values = [value for value in model.state_dict().values() if isinstance(value, Tensor) and value.is_floating_point()]
+    return bool(torch.stack(torch._foreach_norm(values, torch.inf)).isfinite().all())
 
 
 @torch.inference_mode()
 def measure(model: nn.Module, split: Split, batch_size: int = 512) -> tuple[float, float]:
     """Return (mean cross-entropy, accuracy in percent) in evaluation mode; leaves the model's mode as it was."""
-    training = model.training
-    model.eval()
     total, correct = 0.0, 0
-    for images, labels in split.chunks(batch_size):
-        logits = model(images)
-        total = total + F.cross_entropy(logits, labels, reduction="sum").double()
-        correct = correct + (logits.argmax(1) == labels).sum()
-    model.train(training)
+    with evaluating(model):
+        for images, labels in split.chunks(batch_size):
+            logits = model(images)
+            total = total + F.cross_entropy(logits, labels, reduction="sum").double()
+            correct = correct + (logits.argmax(1) == labels).sum()
     return float(total) / len(split), 100 * float(correct) / len(split)

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import shutil
 import sys
 import urllib.request
 import zlib
 from pathlib import Path
 
+from bionas.files import replacing
+
 
 def download(url: str, path: Path, timeout: float = 30) -> None:
     """Fetch `url` to `path`, which appears only when it is whole. Raises ValueError that says how to do without the network."""
     print(f"downloading {url}", file=sys.stderr, flush=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as answer, partial.open("wb") as file:
-            shutil.copyfileobj(answer, file)
+        with urllib.request.urlopen(url, timeout=timeout) as answer, replacing(path) as partial:
             size = answer.headers.get("Content-Length")
-            if size is not None and file.tell() != int(size):
-                raise OSError(f"{file.tell()} of {size} bytes arrived")
-        partial.replace(path)
-    except OSError as error:
+            with partial.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+                if size is not None and file.tell() != int(size):
+                    raise OSError(f"{file.tell()} of {size} bytes arrived")
+    except (OSError, http.client.HTTPException) as error:
         raise ValueError(f"{path}: not there, and {url} cannot be fetched ({error}); put the file there and try again") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def decompressed(path: Path, limit: int) -> bytes:

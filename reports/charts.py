@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import re
@@ -19,6 +20,7 @@ INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 # Okabe and Ito's colours, told apart by colour-blind readers, too.
 COLOURS = {"bp": "#4b5563", "fa": "#d55e00", "usf": "#0072b2", "brsf": "#009e73", "frsf": "#cc79a7"}
 SPARE = "#e69f00"
+DASHES = ("-", "--", ":")  # by protocol
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "bionas",
@@ -112,11 +114,14 @@ def curves(block: Block) -> Markup:
     panels = [("train_loss", "training loss"), ("train_accuracy", "training accuracy, %")]
     if any(np.isfinite(run.arrays["curves/val_accuracy"]).any() for v in block.variants for run in v.trains.values()):
         panels.append(("val_accuracy", "held-out accuracy, %"))
+    protocols = list(dict.fromkeys(variant.protocols for variant in block.variants))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 2.9), layout="constrained")
         for axes, (column, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for variant in block.variants:
-                _band(axes, [run.arrays[f"curves/{column}"] for run in variant.trains.values()], variant, name(variant, block))
+                dashes = DASHES[protocols.index(variant.protocols) % len(DASHES)]
+                columns = [run.arrays[f"curves/{column}"] for run in variant.trains.values()]
+                _band(axes, columns, variant, name(variant, block), dashes)
             axes.set_title(title)
             axes.set_xlabel("epoch")
             if column == "train_loss":
@@ -126,13 +131,14 @@ def curves(block: Block) -> Markup:
         return _svg(figure, f"Learning curves, {block.dataset}, {block.model}")
 
 
-def _band(axes: Axes, columns: Iterable[np.ndarray], variant: Variant, label: str) -> None:
+def _band(axes: Axes, columns: Iterable[np.ndarray], variant: Variant, label: str, dashes: str) -> None:
+    """A run that ended early counts as long as it ran."""
     columns = list(columns)
-    length = min(map(len, columns))
-    stacked = np.array([column[:length] for column in columns])
+    length = max(map(len, columns))
+    stacked = np.ma.masked_invalid([np.pad(column, (0, length - len(column)), constant_values=np.nan) for column in columns])
     epochs = np.arange(1, length + 1)
     marker = "o" if length == 1 else None
-    axes.plot(epochs, stacked.mean(0), color=colour(variant.rule), lw=1.6, label=label, marker=marker)
+    axes.plot(epochs, stacked.mean(0), color=colour(variant.rule), lw=1.6, ls=dashes, label=label, marker=marker)
     axes.fill_between(epochs, stacked.min(0), stacked.max(0), color=colour(variant.rule), alpha=0.15, lw=0)
 
 
@@ -144,7 +150,7 @@ def _svg(figure: Figure, title: str) -> Markup:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     # Ids are hashes of content; the title keeps them apart between figures of one page.
-    prefix = f"c{abs(hash_of(title)):x}-"
+    prefix = f"c{hashlib.sha256(title.encode()).hexdigest()[:8]}-"
     text = re.sub(r'\bid="', f'id="{prefix}', text)
     text = re.sub(r"url\(#", f"url(#{prefix}", text)
     text = re.sub(r'href="#', f'href="#{prefix}', text)
@@ -152,8 +158,3 @@ def _svg(figure: Figure, title: str) -> Markup:
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     width = math.ceil(figure.get_figwidth() * 100)
     return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}" style="max-width: {width}px"', 1))
-
-
-def hash_of(text: str) -> int:
-    """A hash that is the same in every process."""
-    return int.from_bytes(text.encode(), "big") % (2**31 - 1)

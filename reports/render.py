@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reports import charts, tables
+from suite import store
 
 HERE = Path(__file__).parent
 
@@ -65,7 +65,8 @@ def _largest_gap(results: tables.Results) -> Mapping[str, Any] | None:
                 if by_rule.n and by_true.n:
                     label = f"{charts.name(variant, block)} on {block.dataset}"
                     gaps.append({"label": label, "attack": attack, "rule": by_rule.mean, "true": by_true.mean})
-    return max(gaps, key=lambda gap: gap["rule"] - gap["true"], default=None)
+    largest = max(gaps, key=lambda gap: gap["rule"] - gap["true"], default=None)
+    return largest if largest and largest["rule"] > largest["true"] else None
 
 
 def _shared_provenance(results: tables.Results) -> dict[str, list[str]]:
@@ -84,15 +85,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="HTML file to write")
     args = parser.parse_args(argv)
     page = render(tables.read(args.metrics))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = args.out.with_name(f".{args.out.name}.{os.getpid()}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(args.out)
+    with store.replacing(args.out) as partial:
+        partial.write_text(page, encoding="utf-8")
     print(f"{args.out}: {len(page.encode()) / 1024:.0f} KiB, open it in a browser")
 
 
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"reports.render: {error}")

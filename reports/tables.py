@@ -52,11 +52,9 @@ class Variant:
         return Summary.of(self.by_seed(name).values())
 
     def by_seed(self, name: str) -> dict[int, float]:
-        """Return the metric of every seed that has it."""
-        found = {}
-        for runs in (self.trains, self.evaluations):
-            found |= {seed: run.metrics[name] for seed, run in runs.items() if name in run.metrics}
-        return found
+        """Return the metric of every seed that ended well and has it: one row's columns then speak of the same seeds."""
+        runs = [(seed, run) for stage in (self.trains, self.evaluations) for seed, run in stage.items()]
+        return {seed: run.metrics[name] for seed, run in runs if name in run.metrics and self.trains[seed].status == "ok"}
 
     def one(self, name: str) -> Any:
         """Return a metric that no seed changes."""
@@ -84,7 +82,7 @@ class Block:
     variants: tuple[Variant, ...]
 
     def difference(self, variant: Variant, metric: str) -> str:
-        """Return the mean paired difference to BP with its 95 % interval (t, over seeds), or a dash."""
+        """Return the mean paired difference to BP, from three seeds on with its 95 % interval (t, over seeds); or a dash."""
         baseline = next((v for v in self.variants if v.rule == "bp" and v.protocols[:1] == variant.protocols[:1]), None)
         if baseline is None:
             baseline = next((v for v in self.variants if v.rule == "bp"), variant)
@@ -93,10 +91,10 @@ class Block:
         ours, theirs = variant.by_seed(metric), baseline.by_seed(metric)
         gaps = [ours[seed] - theirs[seed] for seed in ours.keys() & theirs.keys()]
         summary = Summary.of(gaps)
-        if summary.n < 2:
+        if summary.n < 3:  # an interval from two seeds says more of the test set's grid than of the rule
             return f"{summary.mean:+.2f}" if summary.n else "–"
         half = stats.t.ppf(0.975, summary.n - 1) * summary.sd / math.sqrt(summary.n)
-        return f"{summary.mean:+.2f} [{summary.mean - half:+.1f}, {summary.mean + half:+.1f}]"
+        return f"{summary.mean:+.2f} [{summary.mean - half:+.2f}, {summary.mean + half:+.2f}]"
 
 
 @dataclass(frozen=True)
@@ -114,6 +112,17 @@ class Results:
     @property
     def runs(self) -> list[store.Run]:
         return [run for b in self.blocks for v in b.variants for runs in (v.trains, v.evaluations) for run in runs.values()]
+
+    @property
+    def both_gradients(self) -> bool:
+        """Whether some attack ran through both gradients."""
+        return any({"rule", "true"} <= set(gradients) for _, gradients in self.attacks)
+
+    @property
+    def attack_parameters(self) -> dict[str, Mapping[str, Any]]:
+        """Return {attack: its parameters}."""
+        evaluations = [trial["evaluation"] for trial in self.plan["trials"] if trial["evaluation"]]
+        return {attack: parameters for evaluation in evaluations for attack, parameters in evaluation["parameters"].items()}
 
     @property
     def attacks(self) -> list[tuple[str, list[str]]]:

@@ -16,7 +16,7 @@ from suite import store
 def judge(expect: Mapping[str, Mapping[str, Mapping[str, float]]], runs: Mapping[str, store.Run]) -> list[dict[str, Any]]:
     """Hold every run against every bound that its path matches; return one row a comparison.
 
-    A missing number keeps no bound: `kept` is false and `found` is empty, so that a diverged run fails its gate.
+    A run that diverged keeps no bound, and neither does a number that is missing.
     """
     trials: dict[str, list[store.Run]] = {}
     for path, run in runs.items():
@@ -26,24 +26,28 @@ def judge(expect: Mapping[str, Mapping[str, Mapping[str, float]]], runs: Mapping
         for path, stages in trials.items():
             if not fnmatch.fnmatchcase(path, pattern):
                 continue
+            sound = all(stage.status == "ok" for stage in stages)
             for metric, bounds in metrics.items():
                 found = next((stage.metrics[metric] for stage in stages if metric in stage.metrics), None)
                 for bound, limit in bounds.items():
-                    kept = found is not None and (found <= limit if bound == "at_most" else found >= limit)
+                    kept = sound and found is not None and (found <= limit if bound == "at_most" else found >= limit)
                     rows.append({"run": path, "metric": metric, "bound": bound, "limit": limit, "found": found, "kept": kept})
     return rows
 
 
 def compare(now: Mapping[str, store.Run], before: Mapping[str, store.Run], metric: str, tolerance: float) -> list[dict[str, Any]]:
-    """Hold each run's metric against the same run's in an earlier file; `kept` if it grew by no more than `tolerance`."""
-    rows = []
-    for path in sorted(now.keys() & before.keys()):
-        new, old = now[path].metrics.get(metric), before[path].metrics.get(metric)
-        if old is not None:
-            kept = new is not None and new <= old + tolerance
-            rows.append({"run": path, "metric": metric, "bound": "at_most", "limit": old + tolerance, "found": new, "kept": kept})
-    if not rows:
+    """Hold each run's metric against the same run's in an earlier file; `kept` if it grew by no more than `tolerance`.
+
+    A run that is no longer there is missed. Raises ValueError if the files share no run that has the metric.
+    """
+    old = {path: run.metrics[metric] for path, run in before.items() if metric in run.metrics}
+    if not any(path in now for path in old):
         raise ValueError(f"the two files share no run with a {metric}")
+    rows = []
+    for path, value in sorted(old.items()):
+        found = now[path].metrics.get(metric) if path in now else None
+        kept = found is not None and found <= value + tolerance
+        rows.append({"run": path, "metric": metric, "bound": "at_most", "limit": value + tolerance, "found": found, "kept": kept})
     return rows
 
 
@@ -87,5 +91,5 @@ def main(argv: list[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"suite.check: {error}")

@@ -25,24 +25,26 @@ NUMERICS = 1  # raised by a commit that moves numbers; hashed into every id
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The attacks on one trial."""
+    """The attacks on one trial: (attack, gradient) pairs in the catalog's order."""
 
     preset: str
-    attacks: tuple[tuple[str, str], ...]  # (attack, gradient)
+    attacks: tuple[tuple[str, str], ...]
     images: int
 
     @cached_property
     def params(self) -> dict[str, Any]:
+        """Every parameter that shapes the numbers, those of the attacks themselves included."""
         return {
             "preset": self.preset,
             "attacks": [list(pair) for pair in self.attacks],
+            "parameters": {attack: getattr(catalog.ATTACKS[attack], self.preset) for attack, _ in self.attacks},
             "images": self.images,
             "numerics": NUMERICS,
         }
 
     @property
     def id(self) -> str:
-        return _hash({**self.params, "attacks": sorted(self.params["attacks"])})
+        return _hash(self.params)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Trial:
             "seed": self.seed,
             "settings": dict(self.settings),
             "device": self.device,
+            "threads": self.threads,
             "numerics": NUMERICS,
         }
         differing = {k: v for k, v in self.settings.items() if v != spec.default_settings("models")[k]}
@@ -79,6 +82,16 @@ class Trial:
     @property
     def id(self) -> str:
         return self.params["id"]
+
+    @property
+    def metrics(self) -> list[str]:
+        """What `expect` may bound."""
+        names = ["test_error", "test_loss", "train_loss", "train_accuracy"]
+        names += ["val_loss", "val_accuracy"] if self.settings["holdout"] else []
+        if self.evaluation:
+            names += ["clean_accuracy", "worst_case_accuracy"]
+            names += [f"robust_accuracy_{attack}_{gradient}" for attack, gradient in self.evaluation.attacks]
+        return names
 
 
 @dataclass(frozen=True)
@@ -103,7 +116,6 @@ class Plan:
             "trials": [
                 {
                     **trial.params,
-                    "threads": trial.threads,
                     "protocols": list(trial.protocols),
                     "overrides": list(trial.overrides),
                     "evaluation": trial.evaluation and {"id": trial.evaluation.id, **trial.evaluation.params},
@@ -141,21 +153,20 @@ def cut(benchmark: spec.Benchmark) -> spec.Benchmark:
 
 
 def plan(benchmark: spec.Benchmark) -> Plan:
-    """Expand the cross product. Raises ValueError if a pattern of `expect` matches no trial."""
+    """Expand the cross product. Raises ValueError if `expect` means no trial, or a metric that a trial does not have."""
     trials: dict[str, Trial] = {}
     skipped: dict[str, str] = {}
     for trial in _trials(benchmark, skipped):
         before = trials.get(trial.id)
         trials[trial.id] = dataclasses.replace(trial, protocols=before.protocols + trial.protocols) if before else trial
-    for pattern in benchmark.expect:
-        if not any(matches(pattern, id) for id in trials):
+    for pattern, bounds in benchmark.expect.items():
+        matched = [trial for id, trial in trials.items() if fnmatch.fnmatchcase(f"trial/{id}", pattern)]
+        if not matched:
             raise ValueError(f"expect: {pattern!r} matches no run; runs are named like 'trial/{next(iter(trials))}'")
+        for trial in matched:
+            for metric in bounds:
+                catalog.choose(f"expect.{pattern}", metric, trial.metrics)
     return Plan(benchmark, trials, tuple(skipped.items()))
-
-
-def matches(pattern: str, id: str) -> bool:
-    """Say whether a pattern of `expect` means the trial; `*` also stands for slashes."""
-    return fnmatch.fnmatchcase(f"trial/{id}", pattern)
 
 
 def _trials(benchmark: spec.Benchmark, skipped: dict[str, str]) -> Iterator[Trial]:
@@ -188,6 +199,8 @@ def _relevant(settings: Mapping[str, Any], rule: str) -> dict[str, Any]:
     dropped = set()
     if rule != "usf":
         dropped.add("scale")
+    if rule != "brsf":
+        dropped.add("brsf_redraw")
     if settings["schedule"] != "multistep":
         dropped.add("milestones")
     return {name: value for name, value in settings.items() if name not in dropped}
@@ -197,11 +210,11 @@ def _evaluation(attacks: spec.Attacks | None, rule: str, skipped: dict[str, str]
     if attacks is None:
         return None
     pairs = []
-    for attack in attacks.names:
+    for attack in sorted(attacks.names, key=list(catalog.ATTACKS).index):
         if not catalog.ATTACKS[attack].uses_gradient:
             pairs.append((attack, "none"))
             continue
-        for gradient in attacks.gradients:
+        for gradient in sorted(attacks.gradients):
             if rule == "bp" and gradient == "rule" and "true" in attacks.gradients:
                 skipped[f"attacks on bp through the rule: {attack}"] = "bp's own gradient is the true one, which runs"
                 continue

@@ -7,7 +7,9 @@ any moment: started again, it ends with the same bits. Ctrl-C and SIGTERM end it
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import math
 import os
 import signal
 import sys
@@ -20,6 +22,8 @@ from suite import store
 from suite.progress import Bar
 
 STOPPED = 143  # 128 + SIGTERM, as shells say it
+TRIAL_KEYS = ("id", "dataset", "model", "rule", "seed", "settings", "device", "threads", "numerics")
+EVALUATION_KEYS = ("preset", "attacks", "parameters", "images", "numerics")
 
 
 class StopFlag:
@@ -55,7 +59,7 @@ class Checkpoint:
             torch.save({"params": json.dumps(self.params, sort_keys=True), "state": state}, partial)
         self.saved = time.monotonic()
 
-    def load(self, device: Any) -> dict[str, Any] | None:
+    def load(self, device: Any = "cpu") -> dict[str, Any] | None:
         """Return the saved state, or nothing if there is none that can be used; says so if one cannot."""
         import torch
 
@@ -65,7 +69,7 @@ class Checkpoint:
             saved = torch.load(self.path, map_location=device, weights_only=True)
             if saved["params"] == json.dumps(self.params, sort_keys=True):
                 return saved["state"]
-            reason = "it belongs to other parameters"
+            reason = "it belongs to other parameters or another device"
         except Exception as error:  # a damaged file makes torch raise almost anything
             reason = str(error).partition("\n")[0]
         print(f"{self.path}: checkpoint not used ({reason}); starting anew", flush=True)
@@ -75,39 +79,47 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
+def ask_to_go_on(id: str) -> None:
+    """End a job that was asked to stop."""
+    print(f"{id}: stopped on request; run the same command again to go on", flush=True)
+    sys.exit(STOPPED)
+
+
 # ---------------------------------------------------------------------------------------------- train
 
 
 def train(args: argparse.Namespace, stop: StopFlag) -> None:
     """Train one trial: DIR/train.h5 and DIR/weights.pt."""
-    params = _json(args.params, "--params")
+    params = _params(args.params, TRIAL_KEYS)
     out, weights = args.out / "train.h5", args.out / "weights.pt"
-    with store.locked(args.out):
-        if store.finished(out, params) and weights.exists():
+    checkpoint = args.out / "train.checkpoint"
+    with store.locked(args.out, stop) as got:
+        if not got:
+            ask_to_go_on(params["id"])
+        elif store.finished(out, params) and weights.exists():
+            checkpoint.unlink(missing_ok=True)
             print(f"{out}: finished already")
-            return
-        _train(params, args, stop, out, weights)
+        else:
+            _train(params, args, stop, out, weights)
 
 
 def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out: Path, weights: Path) -> None:
     started = time.monotonic()
-    device = _set_up(params["device"], args.threads)
-    from bionas import account, catalog, data, dataset
+    device = _set_up(params["device"], params["threads"], params["seed"])
+    from bionas import account, data, dataset
     from bionas import train as loop
 
     content = dataset.read(args.data)
     settings, seed = params["settings"], params["seed"]
     model = _build(params, content).to(device)
-    shaping = {field: value for field, value in settings.items() if field in loop.TrainSettings.__dataclass_fields__}
-    shaping["milestones"] = tuple(settings.get("milestones", ()))
-    train_settings = loop.TrainSettings(**shaping)
+    train_settings = _train_settings(settings)
     kept, held_out = data.hold_out(data.Split.of(content.train_images, content.train_labels, device), settings["holdout"], seed)
     augment = content.augment if settings["augment"] else dataset.Augment()
     batches = data.TrainingData(kept, augment, settings["batch_size"], seed)
 
     state = loop.LoopState.start(model, train_settings)
     epoch_seconds: list[float] = []
-    checkpoint = Checkpoint(args.out / "train.checkpoint", params, args.checkpoint_seconds)
+    checkpoint = Checkpoint(args.out / "train.checkpoint", {**params, "on": device.type}, args.checkpoint_seconds)
     if saved := checkpoint.load(device):
         state.load_state_dict(saved["loop"])
         epoch_seconds = saved["epoch_seconds"]
@@ -123,19 +135,22 @@ def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out
                 bar.line(_epoch_line(state, settings["epochs"], epoch_seconds[-1]))
             if stop():
                 checkpoint.save({"loop": state.state_dict(), "epoch_seconds": epoch_seconds})
-                print(f"{params['id']}: stopped on request; run the same command again to go on", flush=True)
-                sys.exit(STOPPED)
+                ask_to_go_on(params["id"])
             if checkpoint.due():
                 checkpoint.save({"loop": state.state_dict(), "epoch_seconds": epoch_seconds})
 
-    metrics: dict[str, Any] = {name: column[-1] for name, column in state.curves.items() if name != "lr"}
+    tested = state.best["epoch"] if state.best else state.epoch - 1
+    metrics: dict[str, Any] = {name: column[tested] for name, column in state.curves.items() if name != "lr"}
     if held_out is None:
         del metrics["val_loss"], metrics["val_accuracy"]
     if state.status == "ok":  # the one time that the test split is looked at
         test = data.Split.of(content.test_images, content.test_labels, device)
-        metrics["test_loss"], accuracy = loop.measure(model, test)
-        metrics["test_error"] = 100 - accuracy
-        metrics["test_error_of"] = f"best validation epoch, {state.best['epoch'] + 1}" if state.best else "last epoch"
+        test_loss, accuracy = loop.measure(model, test)
+        if math.isfinite(test_loss):
+            tested_epoch = f"best validation epoch, {tested + 1}" if state.best else "last epoch"
+            metrics |= {"test_loss": test_loss, "test_error": 100 - accuracy, "test_error_of": tested_epoch}
+        else:
+            state.status = "diverged"
     with store.replacing(weights) as partial:
         _save_weights(model, partial)
     metrics |= {"num_parameters": account.num_parameters(model), "flops": account.flops(model, content.image_shape)}
@@ -143,7 +158,6 @@ def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out
         metrics |= {f"layers_{rule}": layers, f"weights_{rule}": count}
     metrics |= {"weights_sha256": _weights_sha256(model), "train_images": len(kept), "test_images": len(content.test_labels)}
     metrics["dataset_checksum"] = content.checksum
-    assert params["rule"] in catalog.RULES
     run = store.Run(
         stage="train",
         id=params["id"],
@@ -152,7 +166,7 @@ def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out
         metrics=metrics,
         arrays={f"curves/{name}": column for name, column in state.curves.items()},
         timings={**store.usage(started), "epoch_seconds": epoch_seconds, **_device_memory()},
-        provenance=store.provenance(_device_name(device), args.threads, seed),
+        provenance=store.provenance(_device_name(device), params["threads"], seed),
     )
     store.write(out, run)
     checkpoint.remove()
@@ -174,67 +188,72 @@ def _epoch_line(state: Any, epochs: int, seconds: float) -> str:
 
 def evaluate(args: argparse.Namespace, stop: StopFlag) -> None:
     """Attack one trained trial: its evaluation file."""
-    params = _json(args.params, "--params")
+    params = _params(args.params, EVALUATION_KEYS)
     trained = store.read(args.trial / "train.h5")
     params = {"trial": trained.id, **params}
-    with store.locked(args.trial):
-        if store.finished(args.out, params):
+    checkpoint = Checkpoint(args.out.with_suffix(".checkpoint"), params, args.checkpoint_seconds)
+    with store.locked(args.trial, stop) as got:
+        if not got:
+            ask_to_go_on(trained.id)
+        elif store.finished(args.out, params):
+            checkpoint.remove()
             print(f"{args.out}: finished already")
         elif trained.status != "ok":
             status = f"skipped(parent {trained.status})"
             store.write(args.out, store.Run(stage="evaluation", id=trained.id, params=params, status=status))
             print(f"{trained.id}: {status}; wrote {args.out}")
         else:
-            _evaluate(trained, params, args, stop)
+            _evaluate(trained, params, args, stop, checkpoint)
 
 
-def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespace, stop: StopFlag) -> None:
+def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, checkpoint: Checkpoint) -> None:
     started = time.monotonic()
     seed = trained.params["seed"]
-    device = _set_up(trained.params["device"], args.threads)
-    import numpy as np
+    device = _set_up(trained.params["device"], trained.params["threads"], seed)
     import torch
 
-    from bionas import attacks, data, dataset
+    from bionas import attacks, catalog, data, dataset
     from bionas.seeds import generator
 
+    if params["parameters"] != {attack: getattr(catalog.ATTACKS[attack], params["preset"]) for attack, _ in params["attacks"]}:
+        raise ValueError(f"--params: preset {params['preset']!r} has other parameters in this version; plan again")
     content = dataset.read(args.data)
     model = _build(trained.params, content)
     _load_weights(model, args.trial / "weights.pt", trained)
     model.to(device).eval()
-    num_test = len(content.test_labels)
-    ids = torch.randperm(num_test, generator=generator(0, "attacked images"))[: params["images"]].sort().values
+    ids = torch.randperm(len(content.test_labels), generator=generator(0, "attacked images"))[: params["images"]].sort().values
     images, labels = next(data.Split.of(content.test_images, content.test_labels, device).at(ids).chunks(len(ids)))
 
-    checkpoint = Checkpoint(args.out.with_suffix(".checkpoint"), params, args.checkpoint_seconds)
-    done = checkpoint.load(device) or {}
-    with Bar(f"{trained.id} attacks", len(params["attacks"]), "attacks") as bar:
+    # {attack/gradient: chunks of outcomes so far}; an attack is done when it has all of its chunks.
+    done: dict[str, dict[str, Any]] = checkpoint.load() or {}
+    num_chunks = -(-len(ids) // attacks.CHUNK)
+    with Bar(f"{trained.id} attacks", len(params["attacks"]) * num_chunks, "chunks of images") as bar:
         for attack, gradient in params["attacks"]:
-            key = f"{attack}/{gradient}"
-            if key in done:
-                bar.line(f"attack {attack:10s} through {gradient:5s}  done before")
-                continue
+            key, through = f"{attack}/{gradient}", "rule" if gradient == "none" else gradient
+            part = done.setdefault(key, {"clean": [], "robust": [], "seconds": 0.0})
+            before = len(part["clean"])
             tick = time.monotonic()
-            through = "rule" if gradient == "none" else gradient
-            try:
-                outcome = attacks.evaluate(model, images, labels, attack, through, params["preset"], seed=seed, should_stop=stop)
-            except attacks.Stopped:
-                checkpoint.save(done)
-                print(f"{trained.id}: stopped on request; run the same command again to go on", flush=True)
-                sys.exit(STOPPED)
-            seconds = time.monotonic() - tick
-            done[key] = {"clean": outcome.clean_correct, "robust": outcome.robust_correct, "seconds": seconds}
-            bar.at(len(done))
-            bar.line(f"attack {attack:10s} through {gradient:5s}  robust {_percent(outcome.robust_correct):6.2f} %  {seconds:7.2f} s")
-            if checkpoint.due():
-                checkpoint.save(done)
+            for outcome in attacks.chunks(model, images, labels, attack, through, params["preset"], seed=seed, start=before):
+                part["clean"].append(outcome.clean_correct)
+                part["robust"].append(outcome.robust_correct)
+                part["seconds"] += time.monotonic() - tick
+                tick = time.monotonic()
+                bar.at(sum(len(p["clean"]) for p in done.values()))
+                if stop() or checkpoint.due():
+                    checkpoint.save(done)
+                if stop():
+                    ask_to_go_on(trained.id)
+            robust = _percent(torch.cat(part["robust"]))
+            note = f"{part['seconds']:7.2f} s" if before < num_chunks else "done before"
+            bar.line(f"attack {attack:10s} through {gradient:5s}  robust {robust:6.2f} %  {note}")
 
+    done = {key: {**part, "clean": torch.cat(part["clean"]), "robust": torch.cat(part["robust"])} for key, part in done.items()}
     clean = next(iter(done.values()))["clean"]
     worst = torch.stack([result["robust"] for result in done.values()]).all(0)
     metrics = {"clean_accuracy": _percent(clean), "worst_case_accuracy": _percent(worst), "images": len(ids)}
     metrics |= {f"robust_accuracy_{key.replace('/', '_')}": _percent(result["robust"]) for key, result in done.items()}
     arrays = {f"attacks/{key}/robust_correct": result["robust"].numpy() for key, result in done.items()}
-    arrays |= {"attacks/clean_correct": clean.numpy(), "attacks/image_ids": ids.numpy().astype(np.int64)}
+    arrays |= {"attacks/clean_correct": clean.numpy(), "attacks/image_ids": ids.numpy()}
     run = store.Run(
         stage="evaluation",
         id=trained.id,
@@ -246,7 +265,7 @@ def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespa
             **{f"seconds_{k.replace('/', '_')}": r["seconds"] for k, r in done.items()},
             **_device_memory(),
         },
-        provenance=store.provenance(_device_name(device), args.threads, seed),
+        provenance=store.provenance(_device_name(device), trained.params["threads"], seed),
     )
     store.write(args.out, run)
     checkpoint.remove()
@@ -260,12 +279,14 @@ def _percent(correct: Any) -> float:
 # ---------------------------------------------------------------------------------------------- what both need
 
 
-def _set_up(word: str, threads: int) -> Any:
-    """Fix threads and determinism, and return the device. Raises ValueError if CUDA is asked for and absent."""
+def _set_up(word: str, threads: int, seed: int) -> Any:
+    """Fix threads, determinism and the global streams, and return the device. Raises ValueError if CUDA is asked for and absent."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
+
+    from bionas.seeds import derive
 
     available = word != "cpu" and torch.cuda.is_available()
     if word == "cuda" and not available:
@@ -273,6 +294,7 @@ def _set_up(word: str, threads: int) -> Any:
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     torch.use_deterministic_algorithms(True)
+    torch.manual_seed(derive(seed, "global"))
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if available else "cpu")
@@ -283,14 +305,25 @@ def _build(params: dict[str, Any], content: Any) -> Any:
 
     settings = params["settings"]
     make = catalog.load(catalog.MODELS[catalog.choose("model", params["model"], catalog.MODELS)])
-    options = {name: settings[name] for name in ("init", "scale") if name in settings}
+    options = {name: settings[name] for name in ("init", "scale", "brsf_redraw") if name in settings}
     model = make(params["rule"], len(content.classes), content.image_shape[0], mean=content.mean, std=content.std, **options)
     return parts.initialise(model, params["seed"], settings["init"])
 
 
-def _weights_sha256(model: Any) -> str:
-    import hashlib
+def _train_settings(settings: dict[str, Any]) -> Any:
+    """Return the loop's settings. Raises ValueError if one is missing, or one is there that nothing would heed."""
+    from bionas.train import TrainSettings
 
+    loop = set(TrainSettings.__dataclass_fields__)
+    unknown = settings.keys() - loop - {"augment", "holdout", "init", "scale", "brsf_redraw"}
+    missing = loop - settings.keys() - {"milestones"}
+    if unknown or missing:
+        raise ValueError(f"--params: settings {sorted(unknown)} unknown, {sorted(missing)} missing; plan again")
+    shaping = {name: settings[name] for name in loop if name in settings}
+    return TrainSettings(**{**shaping, "milestones": tuple(settings.get("milestones", ()))})
+
+
+def _weights_sha256(model: Any) -> str:
     total = hashlib.sha256()
     for name, value in model.state_dict().items():
         total.update(name.encode())
@@ -327,11 +360,16 @@ def _device_memory() -> dict[str, float]:
     return {"peak_device_memory_mib": torch.cuda.max_memory_allocated() / 2**20} if torch.cuda.is_available() else {}
 
 
-def _json(text: str, option: str) -> dict[str, Any]:
+def _params(text: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Read a job's parameters. Raises ValueError if they are not JSON or not those of this kind of job."""
     try:
-        return json.loads(text)
+        params = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{option}: not JSON ({error})") from None
+        raise ValueError(f"--params: not JSON ({error})") from None
+    found = sorted(params) if isinstance(params, dict) else type(params).__name__
+    if found != sorted(keys):
+        raise ValueError(f"--params: found {found}; allowed: a mapping with {', '.join(keys)}")
+    return params
 
 
 # ---------------------------------------------------------------------------------------------- command line
@@ -343,7 +381,6 @@ def main(argv: Iterable[str] | None = None) -> None:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--params", required=True, help="the job's parameters, as JSON; `python -m suite.plan FILE --json` lists them")
     common.add_argument("--data", type=Path, required=True, help="the data set's file")
-    common.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     common.add_argument("--checkpoint-seconds", type=float, default=30, help="at most this much work is lost (default: 30)")
     command = commands.add_parser("train", parents=[common], help="train one trial", description=train.__doc__)
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
@@ -353,13 +390,11 @@ def main(argv: Iterable[str] | None = None) -> None:
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
     command.set_defaults(job=evaluate)
     args = parser.parse_args(argv)
-    if args.threads < 1:
-        raise ValueError(f"--threads: found {args.threads}; allowed: at least 1")
     args.job(args, StopFlag())
 
 
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"suite.run: {error}")

@@ -141,17 +141,6 @@ def default_settings(section: str) -> dict[str, Any]:
     return {name: node["default"] for name, node in properties.items()}
 
 
-def metrics(benchmark: Benchmark) -> list[str]:
-    """Return the metrics of a trial that `expect` may bound."""
-    names = ["test_error", "test_loss", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
-    if benchmark.attacks:
-        for attack in benchmark.attacks.names:
-            gradients = benchmark.attacks.gradients if catalog.ATTACKS[attack].uses_gradient else ["none"]
-            names += [f"robust_accuracy_{attack}_{gradient}" for gradient in gradients]
-        names += ["clean_accuracy", "worst_case_accuracy"]
-    return names
-
-
 class _Loader(yaml.SafeLoader):
     """yaml.SafeLoader that refuses a key given twice, which YAML forbids and PyYAML lets pass."""
 
@@ -192,7 +181,10 @@ def _complete(value: Any, node: dict[str, Any], fill: bool = True) -> Any:
         return defaults | {key: _complete(item, properties[key], fill=key != "settings") for key, item in value.items()}
     if isinstance(value, list):
         return [_complete(item, node["items"]) for item in value]
-    return {"integer": int, "number": float}.get(node.get("type"), lambda same: same)(value)
+    try:
+        return {"integer": int, "number": float}.get(node.get("type"), lambda same: same)(value)
+    except OverflowError:
+        raise ValueError(f"found a number of {len(str(value))} digits; allowed: what a float holds") from None
 
 
 def _frozen(value: Any) -> Any:
@@ -210,8 +202,9 @@ def _check_sense(benchmark: Benchmark) -> None:
         if merged["nesterov"] and not merged["momentum"]:
             raise ValueError("models.settings.nesterov: needs a momentum above 0")
     for pattern, bounds in benchmark.expect.items():
-        for metric in bounds:
-            catalog.choose(f"expect.{pattern}", metric, metrics(benchmark))
+        for metric, bound in bounds.items():
+            if bound.get("at_least", -math.inf) > bound.get("at_most", math.inf):
+                raise ValueError(f"expect.{pattern}.{metric}: at_least lies above at_most; no number can keep both")
 
 
 # ---------------------------------------------------------------------------------------------- one line for a mistake

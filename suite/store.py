@@ -22,16 +22,18 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
+
+from bionas.files import replacing, sweep
 
 FORMAT = 1
 STAGES = ("search", "train", "evaluation")
@@ -55,20 +57,6 @@ class Run:
 
 
 # ---------------------------------------------------------------------------------------------- writing and reading
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` to write to; on success it takes the place of `path` at once, on failure nothing is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write(path: Path, run: Run) -> None:
@@ -200,24 +188,36 @@ def _canonical(value: Any) -> tuple[object, ...]:
 
 
 @contextmanager
-def locked(directory: Path, say=print) -> Iterator[None]:
+def locked(directory: Path, should_stop: Callable[[], bool] = lambda: False) -> Iterator[bool]:
     """Be the one process that works on a run. Who comes second waits, and says for whom.
 
-    A killed Snakemake leaves its jobs alive; the lock is the kernel's, so it ends with its holder, however that dies.
+    A killed Snakemake leaves its jobs alive; the lock is the kernel's, so it ends with its holder, however that dies. Yields whether
+    the lock was got; it is not if `should_stop` says so first.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        got = _try_lock(file)
+        if not got:
             file.seek(0)
-            say(f"{directory}: {file.read().strip() or 'another process'} works on this run; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        file.truncate()
-        file.write(f"process {os.getpid()} on {platform.node()}, since {_now()}")
-        file.flush()
-        yield
+            print(f"{directory}: {file.read().strip() or 'another process'} works on this run; waiting for it", flush=True)
+        while not got and not should_stop():
+            time.sleep(0.2)
+            got = _try_lock(file)
+        if got:
+            file.seek(0)
+            file.truncate()
+            file.write(f"process {os.getpid()} on {platform.node()}, since {_now()}")
+            file.flush()
+            sweep(directory)
+        yield got
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 # ---------------------------------------------------------------------------------------------- provenance
@@ -227,7 +227,7 @@ def provenance(device: str, threads: int, seed: int) -> dict[str, Any]:
     """Say where a run comes from: code, image, machine, versions, command."""
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": {None: "unknown", "": "no"}.get(_git("status", "--porcelain", "--untracked-files=no"), "yes"),
         "image": next(
             (os.environ[k] for k in ("BIONAS_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER") if os.environ.get(k)), "none"
         ),
@@ -248,12 +248,12 @@ def usage(started: float) -> dict[str, float]:
     return {"seconds": time.monotonic() - started, "peak_memory_mib": peak}
 
 
-def _git(*args: str) -> str:
+def _git(*args: str) -> str | None:
     try:
         done = subprocess.run(["git", *args], capture_output=True, text=True, timeout=10, check=False, cwd=Path(__file__).parent)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _version(package: str) -> str:
@@ -283,5 +283,5 @@ def main(argv: list[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"suite.store: {error}")

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bionas import catalog
-from bionas.attacks import evaluate
+from bionas.attacks import CHUNK, chunks, evaluate
 from bionas.resnet import resnet20
 from bionas.rules import RuleConv2d, RuleLinear
 
@@ -91,6 +91,15 @@ def test_every_attack_leaves_everything_as_it_was(attack, gradient, preset):
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_an_attack_resumed_after_any_chunk_has_the_same_outcomes():
+    images, labels = torch.rand(CHUNK + 20, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(CHUNK + 20) % 4
+    arguments = (network("brsf"), images, labels, "pgd", "rule", "paper")
+    whole = list(chunks(*arguments, seed=3))
+    (resumed,) = chunks(*arguments, seed=3, start=1)
+    assert [len(part.clean_correct) for part in whole] == [CHUNK, 20]
+    assert torch.equal(resumed.adversarial, whole[1].adversarial)
+
+
 def test_outcome_is_a_function_of_the_seed():
     images, labels = problem()
 
@@ -128,6 +137,7 @@ def test_normalisation_inside_the_model_keeps_pixels_in_the_ball():
         ({"gradient": "exact"}, "rule, true"),
         ({"preset": "none"}, "paper, standard"),
         ({"images": torch.full((2, 3, 8, 8), 1.5)}, "0..1"),
+        ({"images": torch.rand(0, 3, 8, 8)}, "none given"),
     ],
 )
 def test_bad_input_is_refused(changes, words):

@@ -70,6 +70,8 @@ def test_held_out_share_is_stratified_disjoint_and_whole():
     rows = {image.numpy().tobytes() for part in (kept, held) for image in part.images}
     assert len(rows) == 90
     assert hold_out(data, 0.0, seed=0) == (data, None)
+    with pytest.raises(ValueError, match=r"0\.001 leaves no image"):
+        hold_out(data, 0.001, seed=0)
 
 
 class TestFile:

@@ -23,6 +23,12 @@ def test_uniform_lies_in_the_unit_interval_and_is_the_same_in_float32(key):
     assert torch.equal(u.double(), uniform(torch.empty(100, dtype=torch.float64), key))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_get_numbers_that_were_drawn_in_full(dtype):
+    u = uniform(torch.empty(1000, dtype=dtype), 1)
+    assert u.dtype == torch.float32 and u.max() < 1
+
+
 def test_uniform_is_uniform():
     u = uniform(torch.empty(10**6, dtype=torch.float64), derive(0, "x"))
     assert u.mean().item() == pytest.approx(1 / 2, abs=0.002)

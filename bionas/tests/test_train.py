@@ -108,6 +108,12 @@ def test_a_loss_that_is_no_number_ends_the_loop_as_a_result():
     assert state.status == "diverged" and state.epoch < 5
 
 
+def test_divergence_in_the_very_last_update_is_seen():
+    settings = with_(lr=1e38, epochs=1, batch_size=30, momentum=0.0, weight_decay=1000.0)
+    state = run(start(settings), settings)
+    assert state.curves["train_loss"][0] < 10 and state.status == "diverged"
+
+
 def test_best_val_keeps_the_best_epochs_weights():
     settings = with_(epochs=6, selection="best_val")
     state = run(start(settings), settings, held_out=problem())

@@ -23,6 +23,7 @@ def trial(rule, seed, error, status="ok", robust=(True, True)):
     entry = {"id": id, "dataset": "digits", "model": "resnet20", "rule": rule, "seed": seed, "settings": {"lr": 0.1}, "threads": 1}
     entry |= {"protocols": ["repaired"], "overrides": []}
     entry["evaluation"] = {"id": "e", "preset": "paper", "images": 2, "attacks": [["fgsm", "rule"], ["fgsm", "true"], ["onepixel", "none"]]}
+    entry["evaluation"]["parameters"] = {"fgsm": {"eps": 0.35}, "onepixel": {"pixels": 1}}
     metrics = {"num_parameters": 269_034, "flops": 2_520_000, "train_accuracy": 99.0, f"layers_{rule}": 20, f"weights_{rule}": 268_000}
     if status == "ok":
         metrics["test_error"] = error
@@ -68,12 +69,25 @@ def test_summaries_by_hand():
     assert f"{tables.Summary.of([]):.2f}" == "–"
 
 
-def test_difference_to_bp_is_paired_by_seed_with_a_t_interval(metrics):
+def test_difference_to_bp_is_paired_by_seed_with_a_t_interval_from_three_seeds_on(metrics):
     (block,) = tables.read(metrics(TRIALS)).blocks
     bp, fa = block.variants
     assert block.difference(bp, "test_error") == "–"
-    # differences 4 and 6: mean 5, sd √2, half-width 12.706 × √2 / √2
-    assert block.difference(fa, "test_error") == "+5.00 [-7.7, +17.7]"
+    assert block.difference(fa, "test_error") == "+5.00"  # of 4 and 6
+    (block,) = tables.read(metrics([*TRIALS, trial("bp", 2, 1.0), trial("fa", 2, 6.0)])).blocks
+    # differences 4, 6 and 5: mean 5, sd 1, half-width 4.3027 / √3
+    assert block.difference(block.variants[1], "test_error") == "+5.00 [+2.52, +7.48]"
+
+
+def test_a_diverged_seed_leaves_the_other_seeds_columns_alone(metrics):
+    (block,) = tables.read(metrics([*TRIALS, trial("fa", 2, 0, status="diverged")])).blocks
+    fa = block.variants[1]
+    assert fa.metric("train_accuracy").n == fa.metric("test_error").n == 2 and fa.failed == ["seed 2: diverged"]
+
+
+def test_a_rise_is_not_called_a_fall(metrics):
+    better = [trial("fa", 0, 1.0, robust=(False, True))]
+    assert "Largest fall" not in page_of(metrics(better))
 
 
 def test_masking_counts_images_that_only_one_gradient_breaks(metrics):

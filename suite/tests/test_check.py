@@ -11,8 +11,8 @@ from suite import check, store
 def runs(**errors):
     found = {}
     for name, error in errors.items():
-        metrics = {} if error is None else {"test_error": error}
-        found[f"trial/{name}/train"] = store.Run("train", name, {}, metrics=metrics, status="ok" if metrics else "diverged")
+        metrics = {"train_accuracy": 12.0} if error is None else {"test_error": error}
+        found[f"trial/{name}/train"] = store.Run("train", name, {}, metrics=metrics, status="diverged" if error is None else "ok")
         found[f"trial/{name}/evaluation"] = store.Run("evaluation", name, {}, metrics={"worst_case_accuracy": 7.0})
     return found
 
@@ -33,7 +33,8 @@ def test_bounds():
 
 
 def test_a_diverged_run_keeps_no_bound():
-    assert outcomes({"*": {"test_error": {"at_most": 100.0}}}, a=None) == [("trial/a", False)]
+    expect = {"*": {"test_error": {"at_most": 100.0}, "train_accuracy": {"at_least": 5.0}}}
+    assert outcomes(expect, a=None) == [("trial/a", False), ("trial/a", False)]
 
 
 @pytest.fixture
@@ -68,5 +69,8 @@ def test_reference_catches_a_regression(metrics, capsys):
     with pytest.raises(SystemExit):
         check.main([now, "--reference", before])
     assert "MISSED  trial/a/train" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        check.main([metrics("fewer", a=4.0), "--reference", before])
+    assert "MISSED  trial/b/train  test_error missing" in capsys.readouterr().out
     with pytest.raises(ValueError, match="share no run"):
         check.main([now, "--reference", metrics("other", c=1.0)])

@@ -1,6 +1,7 @@
 """Jobs, as the workflow runs them: real processes, really killed."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -110,10 +111,18 @@ def test_a_finished_run_is_left_alone(undisturbed):
 
 def test_two_jobs_for_one_run_do_it_once(tmp_path, digits):
     job = Job(tmp_path / "run", digits)
-    both = [subprocess.Popen(job.train, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = sorted((process.communicate(timeout=120)[0] for process in both), key=len)
-    assert [process.returncode for process in both] == [0, 0]
-    assert "works on this run; waiting" in outputs[0] and "finished already" in outputs[0] and "epoch    2/2" in outputs[1]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    first = subprocess.Popen(job.train, stdout=subprocess.PIPE, text=True)
+    assert "epoch    1/2" in first.stdout.readline()  # it holds the lock now
+    second = subprocess.Popen(job.train, stdout=subprocess.PIPE, text=True, env=environment)
+    assert "works on this run; waiting" in second.stdout.readline()
+    third = subprocess.Popen(job.train, stdout=subprocess.PIPE, text=True)
+    assert "waiting" in third.stdout.readline()
+    third.terminate()
+    assert third.wait(timeout=10) == 143
+    outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
+    assert [process.returncode for process in (first, second)] == [0, 0]
+    assert "epoch    2/2" in outputs[0] and "finished already" in outputs[1]
 
 
 def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path, digits, undisturbed):
@@ -127,7 +136,7 @@ def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path, digits, undisturbed
 
 def test_a_diverged_run_is_a_result_and_its_attacks_are_skipped(tmp_path, digits):
     settings = plan.plan(spec.parse(DEFINITION)).trials.popitem()[1].settings
-    job = Job(tmp_path / "run", digits, settings={**settings, "lr": 1e30, "holdout": 0.0, "selection": "last"})
+    job = Job(tmp_path / "run", digits, settings={**settings, "lr": 1e6, "holdout": 0.0, "selection": "last"})
     for command in (job.train, job.evaluate):
         assert job.run(command).returncode == 0
     assert store.read(job.folder / "train.h5").status == "diverged"
@@ -171,7 +180,10 @@ def test_bad_input_is_one_line(tmp_path, digits):
     broken = tmp_path / "digits.h5"
     broken.write_bytes(digits.read_bytes()[:-5000])
     assert "python -m data_prep digits" in fails(job, [*job.train, "--data", str(broken)])
-    assert "--params: not JSON" in fails(job, [*job.train, "--params", "{"])
+    for params, words in (("{", "not JSON"), ("[]", "allowed: a mapping"), ("{}", "settings"), (json.dumps({"id": 1}), "seed")):
+        assert words in fails(job, [*job.train, "--params", params])
+    settings = {**job.params["settings"], "lrr": 1}
+    assert "['lrr'] unknown" in fails(job, [*job.train, "--params", json.dumps({**job.params, "settings": settings})])
     if not torch.cuda.is_available():
         cuda = Job(tmp_path / "cuda", digits, device="cuda")
         assert "device: 'cuda' asked for" in fails(cuda, cuda.train)

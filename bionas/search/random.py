@@ -1,0 +1,63 @@
+"""Random search with weight sharing (Li & Talwalkar 2019): the control that a search has to beat at equal cost.
+
+Every step trains the path of a random genotype; afterwards `candidates` random genotypes are ranked on the second half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from bionas.search.common import SearchData, SearchState, WeightSettings, batch_statistics, end_epoch, weight_step
+from bionas.seeds import derive
+from bionas.space import random_genotype
+
+NONE = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How many genotypes are ranked. As many as there are epochs cost as many image passes as DARTS's second half."""
+
+    candidates: int
+
+
+def prepare(state: SearchState, settings: Settings) -> None:
+    state.extra = {"ranked": [], "accuracies": []}
+
+
+def search(state: SearchState, data: SearchData, weights: WeightSettings, settings: Settings) -> Iterator[SearchState]:
+    """Train random paths, then rank random genotypes; yield after every step and every genotype."""
+    supernet = state.supernet
+    space, nodes = supernet.space, supernet.nodes
+    while state.epoch < weights.epochs and state.status == "ok":
+        for images, labels in data.weights.epoch(state.epoch, start=state.step):
+            drawn = random_genotype(space, nodes, derive(data.seed, "path", state.epoch, state.step))
+            weight_step(state, images, labels, weights, space.paths(drawn))
+            yield state
+        end_epoch(state, data, weights, judge=False)  # the mixture is no network of this search
+        yield state
+    while state.status == "ok" and len(state.extra["ranked"]) < settings.candidates:
+        drawn = random_genotype(space, nodes, derive(data.seed, "candidate", len(state.extra["ranked"])))
+        state.extra["accuracies"].append(path_accuracy(state, data, space.paths(drawn)))
+        state.extra["ranked"].append(drawn.to_json())
+        yield state
+    if state.status == "ok":
+        accuracies = state.extra["accuracies"]
+        best = max(range(len(accuracies)), key=accuracies.__getitem__)
+        state.genotype = state.extra["ranked"][best]
+        state.curves["val_accuracy"][-1] = accuracies[best]
+
+
+@torch.no_grad()
+def path_accuracy(state: SearchState, data: SearchData, paths) -> float:
+    """Return the accuracy of one path on the judging labels, in percent; by batch statistics, since paths share BatchNorms."""
+    judged = data.alphas.split
+    correct = 0
+    with batch_statistics(state.supernet):
+        for images, labels in judged.chunks(data.alphas.batch_size):
+            correct = correct + (state.supernet(images, paths).argmax(1) == labels).sum()
+    state.passes["judged"] += len(judged)
+    return 100 * int(correct) / len(judged)

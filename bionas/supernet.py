@@ -1,0 +1,131 @@
+"""The search network: every edge mixes all of its candidates (paper §2.2, equation 7). One module a candidate, as readable as it gets.
+
+Normal and reduction cells, the latter at a third and two thirds of the depth, with one set of mixing parameters α a kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bionas.ops import FactorizedReduce, ReLUConvBN, build
+from bionas.parts import Normalize
+from bionas.rules import RuleLinear, seed_feedback
+from bionas.seeds import generator
+from bionas.space import SearchSpace, edge_stride, edges
+
+Weights = Mapping[str, Tensor]  # {cell kind: (edges, candidates)}, rows that sum to one
+Paths = Mapping[str, Sequence[int | None]]  # {cell kind: one candidate an edge, or none of them}
+
+
+def reductions(cells: int) -> set[int]:
+    """Where a network of this many cells halves its resolution."""
+    return {cells // 3, 2 * cells // 3}
+
+
+class MixedOp(nn.ModuleList):
+    """All candidates of one edge; those that its stride does not allow are left out."""
+
+    def __init__(self, space: SearchSpace, channels: int, stride: int, **learning) -> None:
+        super().__init__()
+        self.ids = [i for i, allowed in enumerate(space.allowed(stride)) if allowed]
+        for i in self.ids:
+            candidate = space.candidates[i]
+            op = build(candidate, channels, stride, affine=False, released=space.protocol == "released", **learning)
+            pool = isinstance(op, nn.MaxPool2d | nn.AvgPool2d)
+            self.append(nn.Sequential(op, nn.BatchNorm2d(channels, affine=False)) if pool else op)
+
+    def forward(self, x: Tensor, choice: Tensor | int) -> Tensor:
+        """Mix by a row of weights, or take one candidate alone."""
+        if isinstance(choice, int):
+            return self[self.ids.index(choice)](x)
+        return sum(choice[i] * op(x) for i, op in zip(self.ids, self, strict=True))
+
+
+class Cell(nn.Module):
+    """Two preprocessed inputs, `nodes` nodes; the output concatenates the nodes."""
+
+    def __init__(
+        self, space: SearchSpace, nodes: int, before: int, last: int, channels: int, reduction: bool, reduced: bool, **learning
+    ) -> None:
+        super().__init__()
+        self.kind, self.nodes = "reduce" if reduction else "normal", nodes
+        outer = {"affine": False, "rule": "bp", **learning}
+        self.preprocess0 = (FactorizedReduce if reduced else ReLUConvBN)(before, channels, **outer)
+        self.preprocess1 = ReLUConvBN(last, channels, **outer)
+        self.edges = nn.ModuleList(MixedOp(space, channels, edge_stride(reduction, source), **learning) for source, _ in edges(nodes))
+
+    def forward(self, s0: Tensor, s1: Tensor, choices: Tensor | Sequence[int | None]) -> Tensor:
+        states = [self.preprocess0(s0), self.preprocess1(s1)]
+        edge = 0
+        for _ in range(self.nodes):
+            taken = [(self.edges[edge + i], state, choices[edge + i]) for i, state in enumerate(states)]
+            edge += len(states)
+            states.append(sum(mixed(state, choice) for mixed, state, choice in taken if choice is not None))
+        return torch.cat(states[2:], dim=1)
+
+
+class Supernet(nn.Module):
+    """Input (N, in_channels, H, W) in [0, 1], H and W multiples of 4; output logits (N, num_classes)."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        in_channels: int,
+        num_classes: int,
+        channels: int,
+        cells: int,
+        nodes: int,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        scale: str = "init_std",
+        init: str = "xavier",
+        brsf_redraw: str = "update",
+    ) -> None:
+        super().__init__()
+        learning = {"scale": scale, "init": init, "brsf_redraw": brsf_redraw}
+        self.space, self.nodes = space, nodes
+        self.normalize = Normalize(mean, std)
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
+        self.cells = nn.ModuleList()
+        before = last = 3 * channels
+        reduced = False
+        for i in range(cells):
+            reduction = i in reductions(cells)
+            channels *= 2 if reduction else 1
+            self.cells.append(Cell(space, nodes, before, last, channels, reduction, reduced, **learning))
+            before, last, reduced = last, nodes * channels, reduction
+        self.classifier = RuleLinear(last, num_classes, rule="bp")
+        self.alphas = nn.ParameterDict({kind: torch.zeros(len(edges(nodes)), len(space)) for kind in ("normal", "reduce")})
+        for kind in ("normal", "reduce"):
+            allowed = [space.allowed(edge_stride(kind == "reduce", source)) for source, _ in edges(nodes)]
+            self.register_buffer(f"barred_{kind}", ~torch.tensor(allowed), persistent=False)
+        seed_feedback(self, 0)
+
+    def weights(self) -> list[nn.Parameter]:
+        """The network's weights, without α."""
+        return [p for name, p in self.named_parameters() if not name.startswith("alphas.")]
+
+    def mixture(self, alphas: Weights | None = None) -> dict[str, Tensor]:
+        """Return softmax over the allowed candidates of every edge; of other α if given."""
+        alphas = self.alphas if alphas is None else alphas
+        return {kind: alphas[kind].masked_fill(getattr(self, f"barred_{kind}"), -torch.inf).softmax(-1) for kind in ("normal", "reduce")}
+
+    def forward(self, x: Tensor, choices: Weights | Paths | None = None) -> Tensor:
+        """Mix by softmax(α), by other weights, or take one path."""
+        choices = self.mixture() if choices is None else choices
+        s0 = s1 = self.stem(self.normalize(x))
+        for cell in self.cells:
+            s0, s1 = s1, cell(s0, s1, choices[cell.kind])
+        return self.classifier(s1.mean((2, 3)))
+
+
+@torch.no_grad()
+def initialise_alphas(supernet: Supernet, seed: int) -> Supernet:
+    """Draw α from N(0, 10⁻³), as DARTS, from a stream of its own."""
+    stream = generator(seed, "alphas")
+    for kind in ("normal", "reduce"):
+        supernet.alphas[kind].normal_(0, 1e-3, generator=stream)
+    return supernet
