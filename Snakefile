@@ -1,4 +1,4 @@
-"""The whole workflow: data set → train → evaluate → collect → render → check.
+"""The whole workflow: data set → search → train → evaluate → collect → render → check.
 
 snakemake --cores all                              benchmarks/demo.yaml
 snakemake --cores all --config benchmark=NAME      another one, or several: NAME,NAME or a path
@@ -7,6 +7,7 @@ snakemake --cores all --config size=tiny           one short trial of each kind
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from suite.plan import load
 for variable, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": workflow.basedir}.items():
     os.environ[variable] = os.pathsep.join(filter(None, [first, os.environ.get(variable)]))
 
-SIZE = config.get("size", "full")
+unknown = set(config) - {"benchmark", "size", "image"}
+if unknown:
+    sys.exit(f"--config: {', '.join(sorted(unknown))} unknown; allowed: benchmark, size, image")
+SIZE = str(config.get("size", "full"))
 DEFINITIONS = [
     word if word.endswith(".yaml") else os.path.relpath(f"{workflow.basedir}/benchmarks/{word}.yaml")
     for word in str(config.get("benchmark", "demo")).split(",")
@@ -33,6 +37,7 @@ except ValueError as error:
     sys.exit(str(error))
 
 FILES = dict(zip(PLANS, DEFINITIONS))
+SEARCHES = {id: search for planned in PLANS.values() for id, search in planned.searches.items()}
 TRIALS = {id: trial for planned in PLANS.values() for id, trial in planned.trials.items()}
 EVALUATIONS = {
     (id, trial.evaluation.id): trial.evaluation for planned in PLANS.values() for id, trial in planned.trials.items() if trial.evaluation
@@ -41,10 +46,13 @@ EVALUATIONS = {
 
 def runs_of(wildcards):
     """Every run file of a benchmark."""
-    for id, trial in PLANS[wildcards.benchmark].trials.items():
-        yield f"results/runs/trial/{id}/train.h5"
-        if trial.evaluation:
-            yield f"results/runs/trial/{id}/evaluation-{trial.evaluation.id}.h5"
+    return [f"results/runs/{file}" for file, _, _ in PLANS[wildcards.benchmark].files()]
+
+
+def genotype_of(wildcards):
+    """The search whose genotype a trial trains, if it is a searched one."""
+    parent = TRIALS[wildcards.trial].parent
+    return f"results/runs/search/{parent}/search.h5" if parent else []
 
 
 # The image holds what jobs import; the checkout is mounted. --config image=FILE takes another one.
@@ -53,6 +61,7 @@ container: config.get("image", "docker://ghcr.io/bionas/bionas:0.1.0")
 
 wildcard_constraints:
     benchmark="[a-z0-9-]+",
+    search=".+",
     trial=".+",
     evaluation="[0-9a-f]{8}",
 
@@ -68,12 +77,30 @@ rule dataset:
     log:
         "logs/dataset/{dataset}.log",
     shell:
-        "python -m data_prep {wildcards.dataset} --raw data/raw --out {output:q}" " &> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+        "python -m data_prep {wildcards.dataset} --raw data/raw --out {output:q}" " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+
+
+# Data are ancient: a data set that is made again is the same one, and must not take finished runs with it.
+rule search:
+    input:
+        ancient(lambda wildcards: f"data/{SEARCHES[wildcards.search].dataset}.h5"),
+    output:
+        "results/runs/search/{search}/search.h5",
+    log:
+        "logs/search/{search}/search.log",
+    threads: lambda wildcards: SEARCHES[wildcards.search].threads
+    params:
+        search=lambda wildcards: json.dumps(SEARCHES[wildcards.search].params),
+        folder=lambda wildcards, output: str(Path(output[0]).parent),
+    shell:
+        "python -m suite.run search --params {params.search:q} --data {input:q} --out {params.folder:q}"
+        " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 
 rule train:
     input:
-        lambda wildcards: f"data/{TRIALS[wildcards.trial].dataset}.h5",
+        data=ancient(lambda wildcards: f"data/{TRIALS[wildcards.trial].dataset}.h5"),
+        search=genotype_of,
     output:
         run="results/runs/trial/{trial}/train.h5",
         weights="results/runs/trial/{trial}/weights.pt",
@@ -83,14 +110,15 @@ rule train:
     params:
         trial=lambda wildcards: json.dumps(TRIALS[wildcards.trial].params),
         folder=lambda wildcards, output: str(Path(output.run).parent),
+        search=lambda wildcards, input: f"--search {shlex.quote(input.search)}" if input.search else "",
     shell:
-        "python -m suite.run train --params {params.trial:q} --data {input:q} --out {params.folder:q}"
-        " &> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+        "python -m suite.run train --params {params.trial:q} --data {input.data:q} {params.search} --out {params.folder:q}"
+        " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 
 rule evaluate:
     input:
-        data=lambda wildcards: f"data/{TRIALS[wildcards.trial].dataset}.h5",
+        data=ancient(lambda wildcards: f"data/{TRIALS[wildcards.trial].dataset}.h5"),
         run=rules.train.output.run,
         weights=rules.train.output.weights,
     output:
@@ -104,7 +132,7 @@ rule evaluate:
     shell:
         "python -m suite.run evaluate --params {params.evaluation:q} --data {input.data:q}"
         " --trial {params.folder:q} --out {output:q}"
-        " &> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+        " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 
 rule collect:
@@ -119,7 +147,7 @@ rule collect:
         size=SIZE,
     shell:
         "python -m suite.collect {input.definition:q} --size {params.size} --out {output:q}"
-        " &> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+        " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 
 rule render:
@@ -130,7 +158,7 @@ rule render:
     log:
         "logs/{benchmark}/render.log",
     shell:
-        "python -m reports.render {input:q} {output:q}" " &> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+        "python -m reports.render {input:q} {output:q}" " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 
 rule check:

@@ -25,6 +25,28 @@ MODELS = {
     "resnet56": "bionas.resnet:resnet56",
 }
 
+
+@dataclass(frozen=True)
+class Searcher:
+    """One search method: its module (`NONE`, `Settings`, `prepare`, `search`), and the settings that are its alone."""
+
+    module: str
+    settings: tuple[str, ...]
+
+
+SEARCHERS = {
+    "darts": Searcher("bionas.search.darts", ("alpha_lr", "alpha_weight_decay")),
+    "eg": Searcher(
+        "bionas.search.eg",
+        ("variant", "restarts", "population", "generations", "sigma", "zeta", "eta", "xi", "warmup", "fitness_images", "genotype_of"),
+    ),
+    "random": Searcher("bionas.search.random", ("candidates",)),
+}
+# A null search chooses by shuffled labels: what it finds is found in noise, and a real search has to beat it.
+METHODS = (*SEARCHERS, "darts-null", "eg-null")
+
+GENOTYPES = ("biodarts", "darts_v1", "darts_v2")  # published; bionas.space.PUBLISHED
+
 GRADIENTS = ("rule", "true")
 PRESETS = ("paper", "standard")
 

@@ -6,7 +6,7 @@ stream that (seed, epoch) names: batch k of epoch e is the same whether the run 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,11 +61,15 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split | None
 
 
 class TrainingData:
-    """A split, padded with black once, from which augmented batches are gathered."""
+    """A split, padded with black once, from which augmented batches are gathered.
 
-    def __init__(self, split: Split, augment: Augment, batch_size: int, seed: int) -> None:
+    `augment.cutout` is the side of the square that is cut out of every image (DeVries & Taylor 2017), filled with `mean`.
+    """
+
+    def __init__(self, split: Split, augment: Augment, batch_size: int, seed: int, mean: Sequence[float] = (0.0,)) -> None:
         self.split, self.augment, self.batch_size, self.seed = split, augment, batch_size, seed
         self.padded = F.pad(split.images, [augment.crop] * 4)
+        self.fill = torch.tensor(mean, dtype=torch.float32, device=split.images.device).view(-1, 1, 1)
 
     @property
     def steps(self) -> int:
@@ -79,18 +83,23 @@ class TrainingData:
         order = torch.randperm(n, generator=stream)
         tops, lefts = torch.randint(2 * self.augment.crop + 1, (2, n), generator=stream)
         flips = torch.randint(2, (n,), generator=stream) if self.augment.flip else torch.zeros(n, dtype=torch.long)
-        drawn = torch.stack([order, tops, lefts, flips]).to(device)  # one transfer an epoch
-
         _, channels, height, width = self.split.images.shape
+        holes = [torch.randint(size, (n,), generator=stream) for size in (height, width)] if self.augment.cutout else [order, order]
+        drawn = torch.stack([order, tops, lefts, flips, *holes]).to(device)  # one transfer an epoch
+
         channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
         row = torch.arange(height, device=device).view(1, 1, -1, 1)
         column = torch.arange(width, device=device).view(1, 1, 1, -1)
         for step in range(start, self.steps):
-            ids, top, left, flip = (
+            ids, top, left, flip, middle_row, middle_column = (
                 part.view(-1, 1, 1, 1) for part in drawn[:, step * self.batch_size : (step + 1) * self.batch_size].unbind()
             )
             columns = left + column + flip * (width - 1 - 2 * column)
-            yield self.padded[ids, channel, top + row, columns].float() / 255, self.split.labels[ids.flatten()]
+            images = self.padded[ids, channel, top + row, columns].float() / 255
+            if half := self.augment.cutout / 2:  # as DARTS: the square may reach over the border
+                inside = ((row - middle_row + 0.5).abs() < half) & ((column - middle_column + 0.5).abs() < half)
+                images = torch.where(inside, self.fill, images)
+            yield images, self.split.labels[ids.flatten()]
 
     def cycle(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches for ever, epoch after epoch, from the given step on."""

@@ -20,6 +20,7 @@ class Augment:
 
     crop: int = 0  # black border from which a crop of the old size is drawn
     flip: bool = False  # left and right
+    cutout: int = 0  # side of the largest square that may be cut out
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def write(path: Path, data: Dataset) -> None:
 
 def read(path: Path) -> Dataset:
     """Read a data set file whole. Raises ValueError, with the path, if it is missing, damaged or of another format."""
-    remedy = f"make it with: python -m data_prep {path.stem} --out {path}"
+    remedy = "make it with python -m data_prep"
     if not path.is_file():
         raise ValueError(f"{path}: no such data set file; {remedy}")
     try:

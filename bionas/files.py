@@ -10,7 +10,12 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` to write to; on success it takes the place of `path` at once, on failure nothing is left."""
+    """Give a name beside `path` to write to; on success it takes the place of `path` at once, on failure nothing is left.
+
+    Raises ValueError for a folder or a device, OSError where nothing can be written.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: is no ordinary file, and is left alone")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

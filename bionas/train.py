@@ -20,8 +20,6 @@ from bionas.data import Split, TrainingData
 from bionas.parts import evaluating
 from bionas.rules import advance
 
-SCHEDULES = ("constant", "cosine", "multistep")
-SELECTIONS = ("last", "best_val")
 CURVES = ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
@@ -40,15 +38,24 @@ class TrainSettings:
     label_smoothing: float
     grad_clip: float
     selection: str
+    aux_weight: float = 0.0
+    drop_path: float = 0.0
+    drop_path_schedule: str = "linear"
 
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch: a function, so that there is no scheduler whose state could be lost."""
         done = epoch / self.epochs
         if self.schedule == "cosine":
             return self.lr * (1 + math.cos(math.pi * done)) / 2
+        if self.schedule == "linear":
+            return self.lr * (1 - done)
         if self.schedule == "multistep":
             return self.lr * 0.1 ** sum(done >= milestone for milestone in self.milestones)
         return self.lr
+
+    def drop_path_at(self, epoch: int) -> float:
+        """Return the probability with which a path is dropped in an epoch."""
+        return self.drop_path * epoch / self.epochs if self.drop_path_schedule == "linear" else self.drop_path
 
 
 @dataclass
@@ -62,7 +69,7 @@ class LoopState:
     sums: Tensor | None = None  # loss and correct of the epoch so far, on the device
     images: int = 0  # of the epoch so far
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
-    best: dict[str, Any] | None = None  # under best_val: epoch, accuracy and weights
+    best: dict[str, Any] | None = None  # unless the last epoch is selected: epoch, accuracy and weights
     status: str = "ok"
 
     @classmethod
@@ -118,11 +125,17 @@ def train(state: LoopState, data: TrainingData, held_out: Split | None, settings
         lr = settings.lr_at(state.epoch)
         for group in optimiser.param_groups:
             group["lr"] = lr
+        if settings.drop_path:
+            model.drop_path = settings.drop_path_at(state.epoch)
         for images, labels in data.epoch(state.epoch, start=state.step):
             optimiser.zero_grad(set_to_none=True)
             logits = model(images)
+            logits, auxiliary = logits if isinstance(logits, tuple) else (logits, None)
             loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-            loss.backward()
+            whole = loss
+            if auxiliary is not None:
+                whole = loss + settings.aux_weight * F.cross_entropy(auxiliary, labels, label_smoothing=settings.label_smoothing)
+            whole.backward()
             if settings.grad_clip:
                 nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
             optimiser.step()
@@ -144,7 +157,7 @@ def _end_epoch(state: LoopState, lr: float, held_out: Split | None, settings: Tr
     row |= {"val_loss": math.nan, "val_accuracy": math.nan}
     if held_out is not None:
         row["val_loss"], row["val_accuracy"] = measure(state.model, held_out)
-        if settings.selection == "best_val" and (state.best is None or row["val_accuracy"] > state.best["accuracy"]):
+        if settings.selection != "last" and (state.best is None or row["val_accuracy"] > state.best["accuracy"]):
             weights = copy.deepcopy(state.model.state_dict())
             state.best = {"epoch": state.epoch, "accuracy": row["val_accuracy"], "model": weights}
     for name, value in row.items():

@@ -33,7 +33,7 @@ def prepare(raw: Path) -> Dataset:
         test_images=images[test],
         test_labels=labels[test],
         classes=tuple("0123456789"),
-        augment=Augment(crop=1),  # a mirrored digit is none
+        augment=Augment(crop=1, cutout=4),  # a mirrored digit is none
         source="scikit-learn: sklearn.datasets.load_digits",
         checksum=f"sha256:{checksum}",
     )

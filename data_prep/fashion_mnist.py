@@ -37,7 +37,7 @@ def prepare(raw: Path) -> Dataset:
         test_images=arrays["t10k-images-idx3-ubyte"][:, None],
         test_labels=arrays["t10k-labels-idx1-ubyte"].astype(np.int64),
         classes=CLASSES,
-        augment=Augment(crop=2, flip=True),
+        augment=Augment(crop=2, flip=True, cutout=14),
         source="Fashion-MNIST, official idx files",
         checksum="md5:" + ",".join(MD5.values()),
     )

@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from reports.tables import Block, Results, Variant
 
@@ -100,9 +101,9 @@ def gradients(block: Block, results: Results) -> Markup:
                     axes.plot(mean, row, "o", ms=6.5, mfc="white" if hollow else shade, mec=shade, mew=1.6)
             axes.set_title(attack)
             axes.set_xlim(-4, 104)
-            axes.set_xticks([0, 50, 100])
+            axes.set_xticks([0, 50, 100], ["0", "50", "100 "])
         panels[0].set_yticks(range(len(block.variants)), [name(v, block) for v in block.variants])
-        panels[0].invert_yaxis()
+        panels[0].set_ylim(len(block.variants) - 0.4, -0.6)
         figure.supxlabel(
             "robust accuracy, %: open through the rule's gradient, filled through the true one (or none)", fontsize=9, color=MUTED
         )
@@ -124,6 +125,7 @@ def curves(block: Block) -> Markup:
                 _band(axes, columns, variant, name(variant, block), dashes)
             axes.set_title(title)
             axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             if column == "train_loss":
                 axes.set_yscale("log")
         handles, labels = figure.axes[0].get_legend_handles_labels()

@@ -84,6 +84,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("metrics", type=Path, help="results/<benchmark>/metrics.h5")
     parser.add_argument("out", type=Path, help="HTML file to write")
     args = parser.parse_args(argv)
+    if args.out.exists() and args.out.resolve() == args.metrics.resolve():
+        raise ValueError(f"{args.out}: would replace the metrics by their report")
     page = render(tables.read(args.metrics))
     with store.replacing(args.out) as partial:
         partial.write_text(page, encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ def judge(expect: Mapping[str, Mapping[str, Mapping[str, float]]], runs: Mapping
     """
     trials: dict[str, list[store.Run]] = {}
     for path, run in runs.items():
-        trials.setdefault(path.rpartition("/")[0], []).append(run)
+        trials.setdefault(path if run.stage == "search" else path.rpartition("/")[0], []).append(run)
     rows = []
     for pattern, metrics in expect.items():
         for path, stages in trials.items():
@@ -68,11 +69,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("metrics", type=Path, help="results/<benchmark>/metrics.h5")
     parser.add_argument("--reference", type=Path, help="an earlier metrics file: each shared run must be no worse")
-    parser.add_argument("--metric", default="test_error", help="what to compare with the reference, lower is better (default: test_error)")
+    parser.add_argument("--metric", default="test_error", help="what to compare with --reference, lower is better (default: test_error)")
     parser.add_argument("--tolerance", type=float, default=0.0, help="by how much it may be worse (default: 0)")
     parser.add_argument("--out", type=Path, help="also write the table to this file, if nothing was missed")
     args = parser.parse_args(argv)
+    if not 0 <= args.tolerance < math.inf:
+        raise ValueError(f"--tolerance: found {args.tolerance}; allowed: 0 or more")
     with store.opened(args.metrics) as file:
+        if "verdict" not in file:
+            raise ValueError(f"{args.metrics}: not a metrics file; make one with python -m suite.collect")
         rows = json.loads(file["verdict"].asstr()[()])
         if args.reference:
             with store.opened(args.reference) as before:

@@ -21,17 +21,12 @@ def collect(planned: Plan, runs: Path, out: Path) -> int:
         file.attrs.update(format=store.FORMAT, benchmark=planned.name)
         file["plan"] = json.dumps(planned.to_dict(), sort_keys=True)
         file["definition"] = planned.benchmark.text
-        for id, trial in planned.trials.items():
-            folder = runs / "trial" / id
-            parts = {"train": folder / "train.h5"}
-            if trial.evaluation:
-                parts["evaluation"] = folder / f"evaluation-{trial.evaluation.id}.h5"
-            for stage, path in parts.items():
-                run = store.read(path)
-                if run.id != id or run.stage != stage:
-                    raise ValueError(f"{path}: holds {run.stage} of {run.id}; expected {stage} of {id}")
-                store.write_group(file.create_group(f"trial/{id}/{stage}"), run)
-                copied += 1
+        for where, id, stage in planned.files():
+            run = store.read(runs / where)
+            if run.id != id or run.stage != stage:
+                raise ValueError(f"{runs / where}: holds {run.stage} of {run.id}; expected {stage} of {id}")
+            store.write_group(file.create_group(f"search/{id}" if stage == "search" else f"trial/{id}/{stage}"), run)
+            copied += 1
         file["verdict"] = json.dumps(judge(planned.benchmark.expect, store.runs(file)), sort_keys=True)
     return copied
 

@@ -1,7 +1,6 @@
-"""A `Benchmark` → the trials that it asks for, each a frozen set of parameters under an id. Imports no torch.
+"""A `Benchmark` → the searches and trials that it asks for, by id. Imports no torch.
 
-A run is what it is, not who asked for it: its id is a readable part and a hash of every parameter that shapes its numbers, so two
-definitions that contain the same run share it, and a changed setting is another run.
+Lists of a definition mean the cross product; what makes no sense is left out with a reason.
 """
 
 from __future__ import annotations
@@ -9,96 +8,23 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import fnmatch
-import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from bionas import catalog
 from suite import spec
-
-NUMERICS = 1  # raised by a commit that moves numbers; hashed into every id
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The attacks on one trial: (attack, gradient) pairs in the catalog's order."""
-
-    preset: str
-    attacks: tuple[tuple[str, str], ...]
-    images: int
-
-    @cached_property
-    def params(self) -> dict[str, Any]:
-        """Every parameter that shapes the numbers, those of the attacks themselves included."""
-        return {
-            "preset": self.preset,
-            "attacks": [list(pair) for pair in self.attacks],
-            "parameters": {attack: getattr(catalog.ATTACKS[attack], self.preset) for attack, _ in self.attacks},
-            "images": self.images,
-            "numerics": NUMERICS,
-        }
-
-    @property
-    def id(self) -> str:
-        return _hash(self.params)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One network trained under one rule with one seed. `protocols` names the rows of settings that it stands for."""
-
-    dataset: str
-    model: str
-    rule: str
-    seed: int
-    settings: Mapping[str, Any]
-    device: str
-    threads: int
-    protocols: tuple[str, ...]
-    overrides: tuple[str, ...]  # settings in which the definition departs from its protocol
-    evaluation: Evaluation | None
-
-    @cached_property
-    def params(self) -> dict[str, Any]:
-        """Every parameter that shapes the numbers, and the id that they hash to."""
-        shaping = {
-            "dataset": self.dataset,
-            "model": self.model,
-            "rule": self.rule,
-            "seed": self.seed,
-            "settings": dict(self.settings),
-            "device": self.device,
-            "threads": self.threads,
-            "numerics": NUMERICS,
-        }
-        differing = {k: v for k, v in self.settings.items() if v != spec.default_settings("models")[k]}
-        readable = "-".join([f"seed{self.seed}", *(f"{k}{_word(v)}" for k, v in differing.items())])[:100]
-        return {"id": f"{self.dataset}/{self.model}/{self.rule}/{readable}-{_hash(shaping)}", **shaping}
-
-    @property
-    def id(self) -> str:
-        return self.params["id"]
-
-    @property
-    def metrics(self) -> list[str]:
-        """What `expect` may bound."""
-        names = ["test_error", "test_loss", "train_loss", "train_accuracy"]
-        names += ["val_loss", "val_accuracy"] if self.settings["holdout"] else []
-        if self.evaluation:
-            names += ["clean_accuracy", "worst_case_accuracy"]
-            names += [f"robust_accuracy_{attack}_{gradient}" for attack, gradient in self.evaluation.attacks]
-        return names
+from suite.runs import Evaluation, Search, Trial
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All trials of a benchmark, by id, and what was left out and why."""
+    """All searches and trials of a benchmark, by id, and what was left out and why."""
 
     benchmark: spec.Benchmark
+    searches: Mapping[str, Search]
     trials: Mapping[str, Trial]
     skipped: tuple[tuple[str, str], ...]  # (what, reason)
 
@@ -107,19 +33,24 @@ class Plan:
         """The folder under results/."""
         return self.benchmark.name + ("-tiny" if self.benchmark.tiny else "")
 
+    def files(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (file under results/runs/, run id, stage) of every result."""
+        for id in self.searches:
+            yield f"search/{id}/search.h5", id, "search"
+        for id, trial in self.trials.items():
+            yield f"trial/{id}/train.h5", id, "train"
+            if trial.evaluation:
+                yield f"trial/{id}/evaluation-{trial.evaluation.id}.h5", id, "evaluation"
+
     def to_dict(self) -> dict[str, Any]:
         b = self.benchmark
         return {
             "benchmark": self.name,
             "about": b.about,
             "datasets": list(b.datasets),
+            "searches": [_entry(search) for search in self.searches.values()],
             "trials": [
-                {
-                    **trial.params,
-                    "protocols": list(trial.protocols),
-                    "overrides": list(trial.overrides),
-                    "evaluation": trial.evaluation and {"id": trial.evaluation.id, **trial.evaluation.params},
-                }
+                {**_entry(trial), "evaluation": trial.evaluation and {"id": trial.evaluation.id, **trial.evaluation.params}}
                 for trial in self.trials.values()
             ],
             "skipped": [{"what": what, "reason": reason} for what, reason in self.skipped],
@@ -138,75 +69,163 @@ def load(path: str, size: str = "full") -> Plan:
 
 
 def cut(benchmark: spec.Benchmark) -> spec.Benchmark:
-    """Cut to minutes: one epoch, a few images, the first data set, protocol, model and seed; every rule stays. Bounds go."""
-    models, attacks = benchmark.models, benchmark.attacks
+    """Cut to minutes: an epoch or two, small networks, a few images, one data set, protocol, model and seed. Bounds go.
+
+    Every kind of run stays: each search method, with the first rule set; each rule of a model; each assignment of a cell.
+    """
+    models, search, attacks = benchmark.models, benchmark.search, benchmark.attacks
+    small = {"epochs": 1, "channels": 4, "cells": 3}
+    searching = {"epochs": 2, "warmup": 1, "nodes": 2, "restarts": 2, "population": 4, "generations": 1, "candidates": 2, "batch_size": 256}
+    first_set = dict(list(search.rule_sets.items())[:1]) if search else {}
+    kept = [f"{method}-{name}" for method in search.methods for name in first_set] if search else []
     return dataclasses.replace(
         benchmark,
         tiny=True,
         datasets=benchmark.datasets[:1],
         seeds=benchmark.seeds[:1],
         protocols=benchmark.protocols[:1],
-        models=dataclasses.replace(models, names=models.names[:1], settings={**models.settings, "epochs": 1}),
+        models=models and dataclasses.replace(models, names=models.names[:1], settings={**models.settings, "epochs": 1}),
+        search=search and dataclasses.replace(search, rule_sets=first_set, settings={**search.settings, **small, **searching}),
+        cells=tuple(
+            dataclasses.replace(
+                cells,
+                genotypes=cells.genotypes[:1],
+                searches=tuple(name for name in (kept if cells.searches is None else cells.searches) if name in kept)[:1],
+                train_on=cells.train_on and cells.train_on[:1],
+                settings={**cells.settings, **small},
+                by_method={method: {k: v for k, v in settings.items() if k not in small} for method, settings in cells.by_method.items()},
+            )
+            for cells in benchmark.cells
+        ),
         attacks=attacks and dataclasses.replace(attacks, images=min(attacks.images, 8)),
         expect={},
     )
 
 
 def plan(benchmark: spec.Benchmark) -> Plan:
-    """Expand the cross product. Raises ValueError if `expect` means no trial, or a metric that a trial does not have."""
-    trials: dict[str, Trial] = {}
+    """Expand the cross products. Raises ValueError if `expect` means no run, or a metric that a run does not have."""
     skipped: dict[str, str] = {}
-    for trial in _trials(benchmark, skipped):
-        before = trials.get(trial.id)
-        trials[trial.id] = dataclasses.replace(trial, protocols=before.protocols + trial.protocols) if before else trial
-    for pattern, bounds in benchmark.expect.items():
-        matched = [trial for id, trial in trials.items() if fnmatch.fnmatchcase(f"trial/{id}", pattern)]
-        if not matched:
-            raise ValueError(f"expect: {pattern!r} matches no run; runs are named like 'trial/{next(iter(trials))}'")
-        for trial in matched:
-            for metric in bounds:
-                catalog.choose(f"expect.{pattern}", metric, trial.metrics)
-    return Plan(benchmark, trials, tuple(skipped.items()))
-
-
-def _trials(benchmark: spec.Benchmark, skipped: dict[str, str]) -> Iterator[Trial]:
-    models = benchmark.models
+    searches, trials = {}, {}
     for protocol in benchmark.protocols:
-        row = spec.default_settings("models") | spec.protocols()[protocol].get("models", {})
-        merged = row | models.settings
-        overrides = tuple(name for name, value in models.settings.items() if row[name] != value)
-        for dataset in benchmark.datasets:
-            for model in models.names:
-                for rule in models.rules:
-                    settings = _relevant(merged, rule)
-                    for seed in benchmark.seeds:
-                        yield Trial(
-                            dataset=dataset,
-                            model=model,
-                            rule=rule,
-                            seed=seed,
-                            settings=settings,
-                            device=benchmark.device,
-                            threads=benchmark.threads,
-                            protocols=(protocol,),
-                            overrides=tuple(name for name in overrides if name in settings),
-                            evaluation=_evaluation(benchmark.attacks, rule, skipped),
-                        )
+        found = list(_searches(benchmark, protocol))
+        _merge(searches, found)
+        _merge(trials, _model_trials(benchmark, protocol, skipped))
+        for cells in benchmark.cells:
+            _merge(trials, _cell_trials(benchmark, cells, protocol, found, skipped))
+    runs = {**{f"search/{id}": s for id, s in searches.items()}, **{f"trial/{id}": t for id, t in trials.items()}}
+    for pattern, bounds in benchmark.expect.items():
+        matched = [run for path, run in runs.items() if fnmatch.fnmatchcase(path, pattern)]
+        if not matched:
+            raise ValueError(f"expect: {pattern!r} matches no run; runs are named like {next(iter(runs))!r}")
+        for run in matched:
+            for metric in bounds:
+                catalog.choose(f"expect.{pattern}", metric, run.metrics)
+    return Plan(benchmark, searches, trials, tuple(skipped.items()))
 
 
-def _relevant(settings: Mapping[str, Any], rule: str) -> dict[str, Any]:
+# ---------------------------------------------------------------------------------------------- the cross products
+
+
+def _searches(benchmark: spec.Benchmark, protocol: str) -> Iterator[Search]:
+    search = benchmark.search
+    if search is None:
+        return
+    merged, overrides = _settings("search", protocol, search.settings)
+    for dataset in benchmark.datasets:
+        for method in search.methods:
+            searcher = catalog.SEARCHERS[method.removesuffix("-null")]
+            foreign = {name for other in catalog.SEARCHERS.values() if other is not searcher for name in other.settings}
+            for set_name, rules in search.rule_sets.items():
+                settings = _relevant({k: v for k, v in merged.items() if k not in foreign}, set(rules))
+                for seed in benchmark.seeds:
+                    yield Search(
+                        dataset=dataset,
+                        name=f"{method}-{set_name}",
+                        method=method,
+                        rule_set=rules,
+                        seed=seed,
+                        settings=settings,
+                        device=benchmark.device,
+                        threads=benchmark.threads,
+                        protocols=(protocol,),
+                        overrides=tuple(name for name in overrides if name in settings),
+                    )
+
+
+def _model_trials(benchmark: spec.Benchmark, protocol: str, skipped: dict[str, str]) -> Iterator[Trial]:
+    models = benchmark.models
+    if models is None:
+        return
+    merged, overrides = _settings("models", protocol, models.settings)
+    for dataset in benchmark.datasets:
+        for name in models.names:
+            for rule in models.rules:
+                for seed in benchmark.seeds:
+                    yield _trial(benchmark, protocol, merged, overrides, skipped, dataset, name, None, rule, seed, {rule})
+
+
+def _cell_trials(
+    benchmark: spec.Benchmark, cells: spec.Cells, protocol: str, searches: list[Search], skipped: dict[str, str]
+) -> Iterator[Trial]:
+    wanted = [s for s in searches if cells.searches is None or s.name in cells.searches]
+    published = [(name, None, dataset, seed) for name in cells.genotypes for dataset in benchmark.datasets for seed in benchmark.seeds]
+    for network, parent, source, seed in [*published, *((s.name, s, s.dataset, s.seed) for s in wanted)]:
+        own = cells.by_method.get(parent.method, {}) if parent else {}
+        merged, overrides = _settings("cells", protocol, {**cells.settings, **own})
+        for dataset in cells.train_on or (source,):
+            for rules in cells.rules:
+                if parent and len(parent.rule_set) == 1 and rules == "shuffled":
+                    skipped[f"{network} shuffled"] = "its rule set has one rule, so that shuffling changes nothing"
+                    continue
+                if parent and rules in parent.rule_set and len(parent.rule_set) == 1 and "searched" in cells.rules:
+                    skipped[f"{network} under {rules}"] = "that is the network as searched"
+                    continue
+                if not parent and network.startswith("darts_v") and rules in ("shuffled", "bp"):
+                    skipped[f"{network} {rules}"] = "DARTS's own genotypes are BP's already, which `searched` says"
+                    continue
+                mentioned = set(catalog.RULES) if rules in ("searched", "shuffled") else {rules}
+                id = parent and parent.id
+                yield _trial(benchmark, protocol, merged, overrides, skipped, dataset, network, id, rules, seed, mentioned)
+
+
+def _trial(benchmark, protocol, merged, overrides, skipped, dataset, network, parent, rules, seed, mentioned: set[str]) -> Trial:
+    settings = _relevant(merged, mentioned | {merged.get("outer_rule", "bp")})
+    return Trial(
+        dataset=dataset,
+        network=network,
+        parent=parent,
+        rules=rules,
+        seed=seed,
+        settings=settings,
+        device=benchmark.device,
+        threads=benchmark.threads,
+        protocols=(protocol,),
+        overrides=tuple(name for name in overrides if name in settings),
+        evaluation=_evaluation(benchmark.attacks, rules, skipped),
+    )
+
+
+def _settings(section: str, protocol: str, written: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the settings in force, and the names of those in which the definition departs from the protocol."""
+    row = spec.default_settings(section) | spec.protocols()[protocol].get(section, {})
+    return row | written, tuple(name for name, value in written.items() if row[name] != value)
+
+
+def _relevant(settings: Mapping[str, Any], rules: set[str]) -> dict[str, Any]:
     """Drop what cannot move this run's numbers, so that it is one run whatever those say."""
     dropped = set()
-    if rule != "usf":
+    if "usf" not in rules:
         dropped.add("scale")
-    if rule != "brsf":
+    if "brsf" not in rules:
         dropped.add("brsf_redraw")
-    if settings["schedule"] != "multistep":
+    if settings.get("schedule") != "multistep":
         dropped.add("milestones")
+    if settings.get("scope") == "cells" and settings.get("single_rule_scope") == "cells":
+        dropped.add("outer_rule")
     return {name: value for name, value in settings.items() if name not in dropped}
 
 
-def _evaluation(attacks: spec.Attacks | None, rule: str, skipped: dict[str, str]) -> Evaluation | None:
+def _evaluation(attacks: spec.Attacks | None, rules: str, skipped: dict[str, str]) -> Evaluation | None:
     if attacks is None:
         return None
     pairs = []
@@ -215,21 +234,23 @@ def _evaluation(attacks: spec.Attacks | None, rule: str, skipped: dict[str, str]
             pairs.append((attack, "none"))
             continue
         for gradient in sorted(attacks.gradients):
-            if rule == "bp" and gradient == "rule" and "true" in attacks.gradients:
+            if rules == "bp" and gradient == "rule" and "true" in attacks.gradients:
                 skipped[f"attacks on bp through the rule: {attack}"] = "bp's own gradient is the true one, which runs"
                 continue
             pairs.append((attack, gradient))
     return Evaluation(attacks.preset, tuple(pairs), attacks.images)
 
 
-def _hash(params: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:8]
+def _entry(run: Search | Trial) -> dict[str, Any]:
+    return {**run.params, "protocols": list(run.protocols), "overrides": list(run.overrides)}
 
 
-def _word(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "_".join(map(_word, value))
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+def _merge(runs: dict[str, Any], more: Iterable[Any]) -> None:
+    """Add runs by id; protocols that mean the same run share it."""
+    for run in more:
+        before = runs.get(run.id)
+        new = before and [protocol for protocol in run.protocols if protocol not in before.protocols]
+        runs[run.id] = dataclasses.replace(run, protocols=before.protocols + tuple(new)) if before else run
 
 
 # ---------------------------------------------------------------------------------------------- command line
@@ -255,24 +276,26 @@ def _print_table(planned: Plan) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table(title=f"{planned.name}: {escape(planned.benchmark.about)}", title_justify="left")
-    for column in ("dataset", "model", "rule", "seed", "protocol", "epochs", "attacks", "run"):
+    for column in ("kind", "dataset", "network", "rules", "seed", "protocol", "epochs", "attacks", "run"):
         table.add_column(column, justify="right" if column in ("seed", "epochs") else "left", no_wrap=column == "run")
+    for search in planned.searches.values():
+        rules, protocols = " ".join(search.rule_set), ", ".join(search.protocols)
+        row = ("search", search.dataset, search.name, rules, str(search.seed), protocols, str(search.settings["epochs"]), "")
+        table.add_row(*row, search.id.rpartition("-")[2])
     for trial in planned.trials.values():
-        attacks = sorted({attack for attack, _ in trial.evaluation.attacks}) if trial.evaluation else []
-        table.add_row(
-            *(trial.dataset, trial.model, trial.rule, str(trial.seed), ", ".join(trial.protocols), str(trial.settings["epochs"])),
-            f"{len(attacks)} × {trial.evaluation.images} images" if trial.evaluation else "none",
-            trial.id.rpartition("-")[2],
-        )
+        evaluation = trial.evaluation
+        attacks = f"{len({attack for attack, _ in evaluation.attacks})} × {evaluation.images} images" if evaluation else "none"
+        row = ("trial", trial.dataset, trial.network, trial.rules, str(trial.seed), ", ".join(trial.protocols))
+        table.add_row(*row, str(trial.settings["epochs"]), attacks, trial.id.rpartition("-")[2])
     console.print(table)
     for what, reason in planned.skipped:
         console.print(f"skipped  {escape(what)}: {escape(reason)}", highlight=False)
-    epochs = sum(trial.settings["epochs"] for trial in planned.trials.values())
-    console.print(f"{len(planned.trials)} trials, {epochs} epochs; results in results/{planned.name}/", highlight=False)
+    counts = f"{len(planned.searches)} searches, {len(planned.trials)} trials"
+    console.print(f"{counts}; results in results/{planned.name}/", highlight=False)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"suite.plan: {error}")

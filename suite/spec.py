@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,32 @@ class Models:
 
 
 @dataclass(frozen=True)
+class Search:
+    """Section `search`; `settings` as in `Models`."""
+
+    methods: tuple[str, ...]
+    rule_sets: Mapping[str, tuple[str, ...]]
+    settings: Mapping[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        """Return method-set of every search."""
+        return [f"{method}-{name}" for method in self.methods for name in self.rule_sets]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One entry of section `cells`; `settings` and `by_method` as in `Models`. Nothing said is None."""
+
+    genotypes: tuple[str, ...]
+    rules: tuple[str, ...]
+    settings: Mapping[str, Any]
+    by_method: Mapping[str, Mapping[str, Any]]
+    searches: tuple[str, ...] | None = None
+    train_on: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Attacks:
     """Section `attacks`."""
 
@@ -58,11 +84,16 @@ class Benchmark:
     protocols: tuple[str, ...]
     device: str
     threads: int
-    models: Models
+    models: Models | None
+    search: Search | None
+    cells: tuple[Cells, ...]
     attacks: Attacks | None
     expect: Mapping[str, Mapping[str, Mapping[str, float]]]
     text: str = field(repr=False)
     tiny: bool = False
+
+
+SECTIONS = {"models": Models, "search": Search, "attacks": Attacks}
 
 
 def read(path: str | Path) -> Benchmark:
@@ -92,15 +123,15 @@ def parse(text: str) -> Benchmark:
         raise ValueError(f"{where}{getattr(error, 'problem', None) or 'not YAML'}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    _name_true(raw)
+    _loosen(raw)
     errors = sorted(Draft202012Validator(schema()).iter_errors(raw), key=_importance)
     if errors:
         raise ValueError(_explain(errors[0]))
     raw = _complete(raw, schema())
     benchmark = Benchmark(
         **{key: _frozen(raw[key]) for key in ("name", "about", "datasets", "seeds", "protocols", "device", "threads", "expect")},
-        models=Models(**{key: _frozen(value) for key, value in raw["models"].items()}),
-        attacks=Attacks(**{key: _frozen(value) for key, value in raw["attacks"].items()}) if "attacks" in raw else None,
+        **{key: kind(**_frozen(raw[key])) if key in raw else None for key, kind in SECTIONS.items()},
+        cells=tuple(Cells(**_frozen(entry)) for entry in raw.get("cells", [])),
         text=text,
     )
     _check_sense(benchmark)
@@ -118,15 +149,20 @@ def schema() -> dict[str, Any]:
         "attacks": list(catalog.ATTACKS),
         "gradients": list(catalog.GRADIENTS),
         "presets": list(catalog.PRESETS),
+        "methods": list(catalog.METHODS),
+        "genotypes": list(catalog.GENOTYPES),
+        "assignments": ["searched", "shuffled", *catalog.RULES],
     }
+    raw = yaml.safe_load((HERE / "schema.yaml").read_text())
+    settings = raw["properties"]["cells"]["items"]["properties"]["settings"]
 
     def put_in(node: Any) -> Any:
         if isinstance(node, dict):
-            node = {key: put_in(value) for key, value in node.items()}
+            node = {key: put_in(value) for key, value in (settings if "x-settings" in node else node).items()}
             return {**node, "enum": names[node["x-names"]]} if "x-names" in node else node
         return [put_in(value) for value in node] if isinstance(node, list) else node
 
-    return put_in(yaml.safe_load((HERE / "schema.yaml").read_text()))
+    return put_in(raw)
 
 
 @cache
@@ -137,7 +173,8 @@ def protocols() -> dict[str, dict[str, dict[str, Any]]]:
 
 def default_settings(section: str) -> dict[str, Any]:
     """Return the format's default of every setting of a section."""
-    properties = schema()["properties"][section]["properties"]["settings"]["properties"]
+    node = schema()["properties"][section]
+    properties = node.get("items", node)["properties"]["settings"]["properties"]
     return {name: node["default"] for name, node in properties.items()}
 
 
@@ -166,8 +203,10 @@ def _construct_finite(loader: _Loader, node: yaml.ScalarNode) -> float:
 _Loader.add_constructor("tag:yaml.org,2002:float", _construct_finite)
 
 
-def _name_true(raw: Any) -> None:
-    """YAML reads the gradient's name `true` as a boolean."""
+def _loosen(raw: Any) -> None:
+    """Take what is meant: YAML reads the gradient's name `true` as a boolean, and one mapping of `cells` is a list of one."""
+    if isinstance(raw, dict) and isinstance(raw.get("cells"), dict):
+        raw["cells"] = [raw["cells"]]
     gradients = raw.get("attacks") if isinstance(raw, dict) else None
     if isinstance(gradients, dict) and isinstance(gradients.get("gradients"), list):
         gradients["gradients"] = ["true" if name is True else name for name in gradients["gradients"]]
@@ -179,6 +218,8 @@ def _complete(value: Any, node: dict[str, Any], fill: bool = True) -> Any:
         properties = node["properties"]
         defaults = {key: child["default"] for key, child in properties.items() if "default" in child and fill}
         return defaults | {key: _complete(item, properties[key], fill=key != "settings") for key, item in value.items()}
+    if isinstance(value, dict) and isinstance(node.get("additionalProperties"), dict):
+        return {key: _complete(item, node["additionalProperties"], fill=False) for key, item in value.items()}
     if isinstance(value, list):
         return [_complete(item, node["items"]) for item in value]
     try:
@@ -188,23 +229,50 @@ def _complete(value: Any, node: dict[str, Any], fill: bool = True) -> Any:
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    """Lists as tuples, at any depth."""
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _check_sense(benchmark: Benchmark) -> None:
     """Refuse what the format alone cannot see."""
     if benchmark.name == "runs" or benchmark.name.endswith("-tiny"):
         raise ValueError(f"name: {benchmark.name!r} is reserved")
+    if not (benchmark.models or benchmark.search or benchmark.cells):
+        raise ValueError("nothing to run; allowed: one or more of the keys models, search and cells")
+    searches = benchmark.search.names if benchmark.search else []
+    for i, cells in enumerate(benchmark.cells):
+        for name in cells.searches or ():
+            catalog.choose(f"cells.{i}.searches", name, searches)
+        if not cells.genotypes and not (searches if cells.searches is None else cells.searches):
+            raise ValueError(f"cells.{i}: no genotype to build; name published ones, or a search")
     for protocol in benchmark.protocols:
-        merged = default_settings("models") | protocols()[protocol].get("models", {}) | benchmark.models.settings
-        if merged["selection"] == "best_val" and not merged["holdout"]:
-            raise ValueError("models.settings.selection: 'best_val' needs a held-out share; set holdout above 0, or selection: last")
-        if merged["nesterov"] and not merged["momentum"]:
-            raise ValueError("models.settings.nesterov: needs a momentum above 0")
+        for section, written in _written_settings(benchmark):
+            key = section.partition(".")[0]
+            merged = default_settings(key) | protocols()[protocol].get(key, {}) | written
+            if merged.get("selection") == "best_val" and not merged["holdout"]:
+                raise ValueError(
+                    f"{section}.settings.selection: 'best_val' needs a held-out share; set holdout above 0, or selection: last"
+                )
+            if merged["nesterov"] and not merged["momentum"]:
+                raise ValueError(f"{section}.settings.nesterov: needs a momentum above 0")
+            if key == "search" and merged["warmup"] >= merged["epochs"] and any(m.startswith("eg") for m in benchmark.search.methods):
+                raise ValueError(f"search.settings.warmup: {merged['warmup']} epochs leave none of {merged['epochs']} to explore in")
     for pattern, bounds in benchmark.expect.items():
         for metric, bound in bounds.items():
             if bound.get("at_least", -math.inf) > bound.get("at_most", math.inf):
                 raise ValueError(f"expect.{pattern}.{metric}: at_least lies above at_most; no number can keep both")
+
+
+def _written_settings(benchmark: Benchmark) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for section in ("models", "search"):
+        if part := getattr(benchmark, section):
+            yield section, part.settings
+    for i, cells in enumerate(benchmark.cells):
+        yield f"cells.{i}", cells.settings
+        for method, settings in cells.by_method.items():
+            yield f"cells.{i}.by_method.{method}", cells.settings | settings
 
 
 # ---------------------------------------------------------------------------------------------- one line for a mistake
@@ -248,6 +316,7 @@ def _explain(error: ValidationError) -> str:
             words = {
                 "minimum": "at least",
                 "maximum": "at most",
+                "maxLength": "letters, at most",
                 "exclusiveMinimum": "more than",
                 "exclusiveMaximum": "less than",
             }

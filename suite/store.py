@@ -70,7 +70,8 @@ def write_group(group: h5py.Group, run: Run) -> None:
     group.attrs.update(format=FORMAT, stage=run.stage, id=run.id, status=run.status, params=json.dumps(run.params, sort_keys=True))
     group.attrs.update(run.metrics)
     for name, array in run.arrays.items():
-        group.create_dataset(name, data=array)
+        text = np.asarray(array).dtype.kind in "OU" and len(array) and isinstance(array[0], str)
+        group.create_dataset(name, data=array, dtype=h5py.string_dtype() if text else None)
     timings = group.create_group("timings")
     for name, value in run.timings.items():
         if np.ndim(value):
@@ -98,7 +99,7 @@ def read_group(group: h5py.Group) -> Run:
 
     def collect(name: str, node: h5py.HLObject) -> None:
         if isinstance(node, h5py.Dataset) and name.partition("/")[0] not in UNDIGESTED:
-            arrays[name] = node[()]
+            arrays[name] = node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()]
 
     group.visititems(collect)
     timings = group["timings"]
@@ -123,7 +124,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a readable results file ({str(error).strip(chr(39))})") from error
+        raise ValueError(f"{path}: not a readable results file ({str(error).strip(chr(39))}); remove it and run again") from error
 
 
 def runs(file: h5py.File) -> dict[str, Run]:

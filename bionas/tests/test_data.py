@@ -110,7 +110,7 @@ class TestFile:
         path = tmp_path / "toy.h5"
         dataset.write(path, self.data())
         path.write_bytes(path.read_bytes()[:-3000])
-        with pytest.raises(ValueError, match=r"toy\.h5: .*python -m data_prep toy") as error:
+        with pytest.raises(ValueError, match=r"toy\.h5: .*python -m data_prep") as error:
             dataset.read(path)
         assert "\n" not in str(error.value)
         with pytest.raises(ValueError, match="no such data set"):

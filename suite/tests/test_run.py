@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -35,7 +36,8 @@ class Job:
 
     def __init__(self, folder, digits, **changes):
         (trial,) = plan.plan(spec.parse(DEFINITION)).trials.values()
-        self.folder, self.params = folder, {**trial.params, **changes}
+        shaping = {key: value for key, value in {**trial.params, **changes}.items() if key != "id"}
+        self.folder, self.params = folder, {"id": plan.trial_id(shaping), **shaping}
         common = [sys.executable, "-m", "suite.run"]
         checkpoints = ["--data", str(digits), "--checkpoint-seconds", "0"]
         self.evaluation = folder / f"evaluation-{trial.evaluation.id}.h5"
@@ -109,6 +111,25 @@ def test_a_finished_run_is_left_alone(undisturbed):
     assert (undisturbed.folder / "train.h5").stat().st_mtime_ns == before
 
 
+def test_an_entry_of_the_plan_is_its_jobs_parameters(undisturbed):
+    (entry,) = plan.plan(spec.parse(DEFINITION)).to_dict()["trials"]
+    done = undisturbed.run([*undisturbed.train, "--params", json.dumps(entry)])
+    assert done.returncode == 0 and "finished already" in done.stdout
+
+
+def test_a_run_does_not_take_the_place_of_another(undisturbed, digits):
+    other = Job(undisturbed.folder, digits, seed=1)
+    assert "holds run digits/resnet20/brsf/seed0" in fails(other, other.train)
+
+
+def test_attacks_on_other_data_than_a_network_learnt_are_refused(tmp_path, digits, undisturbed):
+    from bionas import dataset
+
+    other = tmp_path / "digits.h5"
+    dataset.write(other, replace(dataset.read(digits), checksum="sha256:0"))
+    assert "not the data" in fails(undisturbed, [*undisturbed.evaluate, "--data", str(other), "--out", str(undisturbed.folder / "e.h5")])
+
+
 def test_two_jobs_for_one_run_do_it_once(tmp_path, digits):
     job = Job(tmp_path / "run", digits)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -179,11 +200,13 @@ def test_bad_input_is_one_line(tmp_path, digits):
     assert "no such data set file" in fails(job, [*job.train, "--data", str(tmp_path / "none.h5")])
     broken = tmp_path / "digits.h5"
     broken.write_bytes(digits.read_bytes()[:-5000])
-    assert "python -m data_prep digits" in fails(job, [*job.train, "--data", str(broken)])
+    assert "python -m data_prep" in fails(job, [*job.train, "--data", str(broken)])
     for params, words in (("{", "not JSON"), ("[]", "allowed: a mapping"), ("{}", "settings"), (json.dumps({"id": 1}), "seed")):
         assert words in fails(job, [*job.train, "--params", params])
     settings = {**job.params["settings"], "lrr": 1}
-    assert "['lrr'] unknown" in fails(job, [*job.train, "--params", json.dumps({**job.params, "settings": settings})])
+    assert "['lrr'] unknown" in fails(job, Job(tmp_path / "lrr", digits, settings=settings).train)
+    assert "these parameters are run" in fails(job, [*job.train, "--params", json.dumps({**job.params, "rule": "fa"})])
+    assert "--checkpoint-seconds" in fails(job, [*job.train, "--checkpoint-seconds", "nan"])
     if not torch.cuda.is_available():
         cuda = Job(tmp_path / "cuda", digits, device="cuda")
         assert "device: 'cuda' asked for" in fails(cuda, cuda.train)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -68,6 +69,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(TypeError):
         store.write(path, run(arrays={"curves/loss": np.array([object()])}))
     assert store.digest(path) == before and [p.name for p in tmp_path.iterdir()] == ["train.h5"]
+
+
+def test_a_device_or_a_folder_is_never_replaced(tmp_path):
+    with pytest.raises(ValueError, match="no ordinary file"):
+        store.write(tmp_path, run())
+    with pytest.raises(ValueError, match="no ordinary file"):
+        store.write(Path("/dev/null"), run())
 
 
 def truncated(path):

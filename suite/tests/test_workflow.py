@@ -52,6 +52,15 @@ def test_the_same_again_has_nothing_to_do(finished):
     assert store.digest(finished / "results/small/metrics.h5") == before
 
 
+def test_a_damaged_data_file_takes_no_finished_run_with_it(finished):
+    data = finished / "data/digits.h5"
+    whole = data.read_bytes()
+    data.write_bytes(b"damaged")
+    done = snakemake(finished, "--config", "benchmark=small.yaml")
+    data.write_bytes(whole)
+    assert done.returncode == 0 and "Nothing to be done" in done.stderr
+
+
 def test_a_missed_bound_fails_after_the_report_is_there_and_trains_nothing_again(finished):
     (finished / "strict.yaml").write_text(DEFINITION.replace("LIMIT", "0.0").replace("name: small", "name: strict"))
     done = snakemake(finished, "--config", "benchmark=strict.yaml")
@@ -67,6 +76,7 @@ def test_a_missed_bound_fails_after_the_report_is_there_and_trains_nothing_again
     [
         ("benchmark=dmo", "did you mean"),
         ("size=huge", "full, tiny"),
+        ("siz=tiny", "siz unknown; allowed: benchmark, size, image"),
         ("benchmark=demo,demo", "another definition is named 'demo'"),
     ],
 )

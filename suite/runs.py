@@ -1,0 +1,146 @@
+"""What a run is: a search, a trial or an evaluation, each a frozen set of parameters under an id. Imports no torch.
+
+A run is what it is, not who asked for it: its id is a readable part and a hash of every parameter that shapes its numbers, so two
+definitions that contain the same run share it, and a changed setting is another run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from bionas import catalog
+from suite import spec
+
+NUMERICS = 1  # raised by a commit that moves numbers; hashed into every id
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The attacks on one trial: (attack, gradient) pairs in the catalog's order."""
+
+    preset: str
+    attacks: tuple[tuple[str, str], ...]
+    images: int
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """Every parameter that shapes the numbers, those of the attacks themselves included."""
+        return {
+            "preset": self.preset,
+            "attacks": [list(pair) for pair in self.attacks],
+            "parameters": {attack: getattr(catalog.ATTACKS[attack], self.preset) for attack, _ in self.attacks},
+            "images": self.images,
+            "numerics": NUMERICS,
+        }
+
+    @property
+    def id(self) -> str:
+        return _hash(self.params)
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search for a genotype. `name` is method-set, as definitions and reports call it."""
+
+    dataset: str
+    name: str
+    method: str
+    rule_set: tuple[str, ...]
+    seed: int
+    settings: Mapping[str, Any]
+    device: str
+    threads: int
+    protocols: tuple[str, ...]
+    overrides: tuple[str, ...]
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """Every parameter that shapes the numbers, and the id that they hash to."""
+        return _with_id("search", _shaping(self, ("name", "method", "rule_set")))
+
+    @property
+    def id(self) -> str:
+        return self.params["id"]
+
+    @property
+    def metrics(self) -> list[str]:
+        """What `expect` may bound."""
+        return ["train_loss", "train_accuracy", "val_accuracy"] + (["val_loss"] if self.method != "random" else [])
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One network trained under one assignment of rules with one seed.
+
+    `network` is a model's, a published genotype's or a search's name; `parent` the search that makes its genotype, by id. `rules` is
+    a rule, or searched, or shuffled. `protocols` names the rows of settings that it stands for.
+    """
+
+    dataset: str
+    network: str
+    parent: str | None
+    rules: str
+    seed: int
+    settings: Mapping[str, Any]
+    device: str
+    threads: int
+    protocols: tuple[str, ...]
+    overrides: tuple[str, ...]  # settings in which the definition departs from its protocol
+    evaluation: Evaluation | None
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """Every parameter that shapes the numbers, and the id that they hash to."""
+        return _with_id("trial", _shaping(self, ("network", "parent", "rules")))
+
+    @property
+    def id(self) -> str:
+        return self.params["id"]
+
+    @property
+    def metrics(self) -> list[str]:
+        """What `expect` may bound."""
+        names = ["test_error", "test_loss", "train_loss", "train_accuracy"]
+        names += ["val_loss", "val_accuracy"] if self.settings["holdout"] else []
+        if self.evaluation:
+            names += ["clean_accuracy", "worst_case_accuracy"]
+            names += [f"robust_accuracy_{attack}_{gradient}" for attack, gradient in self.evaluation.attacks]
+        return names
+
+
+def run_id(stage: str, params: Mapping[str, Any]) -> str:
+    """Return the id of a search's or trial's parameters: what it is, what differs from the defaults, and a hash of all of them."""
+    if stage == "search":
+        section, what = "search", params["name"]
+    else:
+        section = "models" if params["network"] in catalog.MODELS else "cells"
+        source = params["parent"].partition("/")[0] if params["parent"] else params["dataset"]
+        network = params["network"] if source == params["dataset"] else f"{params['network']}@{source}"
+        what = f"{network}/{params['rules']}"
+    differing = {k: v for k, v in params["settings"].items() if v != spec.default_settings(section).get(k)}
+    readable = "-".join([f"seed{params['seed']}", *(f"{k}{_word(v)}" for k, v in differing.items())])[:100]
+    return f"{params['dataset']}/{what}/{readable}-{_hash(params)}"
+
+
+def _shaping(run: Search | Trial, own: tuple[str, ...]) -> dict[str, Any]:
+    fields = {name: getattr(run, name) for name in ("dataset", *own, "seed", "settings", "device", "threads")}
+    return json.loads(json.dumps({**fields, "settings": dict(run.settings), "numerics": NUMERICS}))
+
+
+def _with_id(stage: str, shaping: dict[str, Any]) -> dict[str, Any]:
+    return {"id": run_id(stage, shaping), **shaping}
+
+
+def _hash(params: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "_".join(map(_word, value))
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)

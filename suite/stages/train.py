@@ -1,0 +1,160 @@
+"""Job: one trial, from a model or a genotype under its rules to trained weights and a test error."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from suite import job, store
+from suite.job import Checkpoint, StopFlag
+from suite.progress import Bar
+
+
+def train(args: argparse.Namespace, stop: StopFlag) -> None:
+    """Train one trial: DIR/train.h5 and DIR/weights.pt."""
+    params = job.read_run_params(args.params, "trial")
+    out, weights = args.out / "train.h5", args.out / "weights.pt"
+    with store.locked(args.out, stop) as got:
+        if not got:
+            job.ask_to_go_on(params["id"])
+        job.refuse_foreign(out, params["id"])
+        if store.finished(out, params) and weights.exists():
+            (args.out / "train.checkpoint").unlink(missing_ok=True)
+            print(f"{out}: finished already")
+        else:
+            _train(params, args, stop, out, weights)
+
+
+def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out: Path, weights: Path) -> None:
+    started = time.monotonic()
+    settings, seed = params["settings"], params["seed"]
+    genotype, skip = _genotype(params, args.search)
+    if skip:
+        _skip(params, skip, out, weights)
+        return
+    device = job.set_up(params["device"], params["threads"], seed)
+    from bionas import account, data, dataset
+    from bionas import train as loop
+
+    content = dataset.read(args.data)
+    model = job.build(params, content, genotype).to(device)
+    train_settings = job.chosen(loop.TrainSettings, {"milestones": [], **settings})
+    cutout = settings.get("cutout", 0)
+    if cutout > content.augment.cutout:
+        raise ValueError(f"cutout: {cutout} pixels of {content.image_shape[1]}; allowed for {content.name}: 0..{content.augment.cutout}")
+    augment = content.augment if settings["augment"] else dataset.Augment()
+    augment = dataset.Augment(augment.crop, augment.flip, cutout)
+    kept, held_out = data.hold_out(data.Split.of(content.train_images, content.train_labels, device), settings["holdout"], seed)
+    test = data.Split.of(content.test_images, content.test_labels, device)
+    if settings["selection"] == "best_test":  # the public code's way; `test_error_of` says so
+        held_out = test
+    batches = data.TrainingData(kept, augment, settings["batch_size"], seed, content.mean)
+
+    state = loop.LoopState.start(model, train_settings)
+    epoch_seconds: list[float] = []
+    checkpoint = Checkpoint(args.out / "train.checkpoint", {**params, "on": device.type}, args.checkpoint_seconds)
+    if saved := checkpoint.load(device):
+        state.load_state_dict(saved["loop"])
+        epoch_seconds = saved["epoch_seconds"]
+        print(f"{params['id']}: going on after epoch {state.epoch}, step {state.step}", flush=True)
+
+    with Bar(params["id"], settings["epochs"] * batches.steps, "steps") as bar:
+        tick = time.monotonic()
+        for _ in loop.train(state, batches, held_out, train_settings):
+            bar.at(state.epoch * batches.steps + state.step)
+            if state.step == 0:
+                epoch_seconds.append(time.monotonic() - tick)
+                tick = time.monotonic()
+                bar.line(_epoch_line(state, settings["epochs"], epoch_seconds[-1]))
+            if stop() or checkpoint.due():
+                checkpoint.save({"loop": state.state_dict(), "epoch_seconds": epoch_seconds})
+            if stop():
+                job.ask_to_go_on(params["id"])
+
+    tested = state.best["epoch"] if state.best else state.epoch - 1
+    metrics: dict[str, Any] = {name: column[tested] for name, column in state.curves.items() if name != "lr"}
+    if held_out is None:
+        del metrics["val_loss"], metrics["val_accuracy"]
+    if state.status == "ok":  # the one time that the test split is looked at, unless weights are selected on it
+        test_loss, accuracy = loop.measure(model, test)
+        if math.isfinite(test_loss):
+            tested_epoch = {
+                "last": "last epoch",
+                "best_val": f"best validation epoch, {tested + 1}",
+                "best_test": f"best test epoch, {tested + 1}, selected on test",
+            }
+            metrics |= {"test_loss": test_loss, "test_error": 100 - accuracy, "test_error_of": tested_epoch[settings["selection"]]}
+        else:
+            state.status = "diverged"
+    with store.replacing(weights) as partial:
+        job.save_weights(model, partial)
+    metrics |= {"num_parameters": account.num_parameters(model), "flops": account.flops(model, content.image_shape)}
+    for rule, (layers, count) in account.layers_by_rule(model).items():
+        metrics |= {f"layers_{rule}": layers, f"weights_{rule}": count}
+    metrics |= {"weights_sha256": job.weights_sha256(model), "train_images": len(kept), "test_images": len(content.test_labels)}
+    metrics["dataset_checksum"] = content.checksum
+    if genotype:
+        metrics |= {"genotype": genotype, "auxiliary": _auxiliary(model, settings)}
+    run = store.Run(
+        stage="train",
+        id=params["id"],
+        params=params,
+        status=state.status,
+        metrics=metrics,
+        arrays={f"curves/{name}": column for name, column in state.curves.items()},
+        timings={**store.usage(started), "epoch_seconds": epoch_seconds, **job.device_memory()},
+        provenance=store.provenance(job.device_name(device), params["threads"], seed),
+    )
+    store.write(out, run)
+    checkpoint.remove()
+    error = f"test error {metrics['test_error']:.2f} %" if "test_error" in metrics else state.status
+    print(f"{params['id']}: {error}; wrote {out} and {weights}", flush=True)
+
+
+def _genotype(params: dict[str, Any], search_file: Path | None) -> tuple[str | None, str | None]:
+    """Return (the genotype under its rules, as JSON; or None for a model) and the reason to skip the trial, if there is one."""
+    from bionas import catalog
+    from bionas.space import PUBLISHED, Genotype
+
+    if params["network"] in catalog.MODELS:
+        return None, None
+    if params["parent"] is None:
+        found = PUBLISHED[catalog.choose("genotype", params["network"], catalog.GENOTYPES)]
+    else:
+        if search_file is None:
+            raise ValueError("--search: missing; this trial trains what a search found")
+        searched = store.read(search_file)
+        if searched.id != params["parent"]:
+            raise ValueError(f"{search_file}: is search {searched.id}; this trial belongs to {params['parent']}")
+        if searched.status != "ok":
+            return None, f"parent {searched.status}"
+        found = Genotype.from_json(searched.metrics["genotype"])
+    try:
+        return found.assigned(params["rules"], params["seed"]).to_json(), None
+    except ValueError as error:
+        return None, str(error).partition(": ")[2]
+
+
+def _skip(params: dict[str, Any], reason: str, out: Path, weights: Path) -> None:
+    with store.replacing(weights) as partial:
+        partial.write_bytes(b"")
+    store.write(out, store.Run(stage="train", id=params["id"], params=params, status=f"skipped({reason})"))
+    print(f"{params['id']}: skipped({reason}); wrote {out}", flush=True)
+
+
+def _auxiliary(model: Any, settings: dict[str, Any]) -> str:
+    if not settings["aux_weight"]:
+        return "none"
+    return f"after cell {model.auxiliary_at + 1}" if model.auxiliary_at is not None else "none: images are below 16×16"
+
+
+def _epoch_line(state: Any, epochs: int, seconds: float) -> str:
+    last = {name: column[-1] for name, column in state.curves.items()}
+    held_out = f"  val {last['val_accuracy']:6.2f} %" if last["val_accuracy"] == last["val_accuracy"] else ""
+    return (
+        f"epoch {state.epoch:4d}/{epochs}  lr {last['lr']:.5f}  loss {last['train_loss']:8.4f}  "
+        f"train {last['train_accuracy']:6.2f} %{held_out}  {seconds:7.2f} s"
+    )
