@@ -6,7 +6,8 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,13 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.tables import Block, Results, Variant
+from reports.tables import Block, Results, SearchGroup, Variant
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 # Okabe and Ito's colours, told apart by colour-blind readers, too.
 COLOURS = {"bp": "#4b5563", "fa": "#d55e00", "usf": "#0072b2", "brsf": "#009e73", "frsf": "#cc79a7"}
+COLOURS |= {"searched": "#1f2933", "shuffled": "#9aa5b1"}
 SPARE = "#e69f00"
-DASHES = ("-", "--", ":")  # by protocol
+DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (5, 4, 1, 4)), (0, (8, 2)))  # by network and protocol
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "bionas",
@@ -52,14 +54,18 @@ def colour(rule: str) -> str:
     return COLOURS.get(rule, SPARE)
 
 
+SPELLING = {"bp": "BP", "fa": "FA", "usf": "uSF", "brsf": "brSF", "frsf": "frSF"}
+
+
+def spell(rule: str) -> str:
+    """Write a rule as the paper does."""
+    return SPELLING.get(rule, rule)
+
+
 def name(variant: Variant, block: Block) -> str:
     """Name a variant by what tells it from the others of its table."""
-    return label_of(variant.rule, variant.protocols, len({v.protocols for v in block.variants}) > 1)
-
-
-def label_of(rule: str, protocols: tuple[str, ...], several: bool) -> str:
-    spelling = {"bp": "BP", "fa": "FA", "usf": "uSF", "brsf": "brSF", "frsf": "frSF"}.get(rule, rule)
-    return f"{spelling} ({', '.join(protocols)})" if several else spelling
+    words = f"{variant.network}, {spell(variant.rules)}" if block.network == "cells" else spell(variant.rules)
+    return f"{words} ({', '.join(variant.protocols)})" if len({v.protocols for v in block.variants}) > 1 else words
 
 
 def errors(block: Block) -> Markup:
@@ -71,15 +77,15 @@ def errors(block: Block) -> Markup:
         for row, variant in enumerate(block.variants):
             values = list(variant.by_seed("test_error").values())
             if values:
-                axes.barh(row, float(np.mean(values)), height=0.56, color=colour(variant.rule), alpha=0.28)
-                axes.plot(values, [row] * len(values), "o", ms=6, color=colour(variant.rule), mec="white", mew=0.8)
+                axes.barh(row, float(np.mean(values)), height=0.56, color=colour(variant.rules), alpha=0.28)
+                axes.plot(values, [row] * len(values), "o", ms=6, color=colour(variant.rules), mec="white", mew=0.8)
             else:
                 axes.text(0, row, "  no result", va="center", color=MUTED)
         axes.set_yticks(range(len(block.variants)), [name(v, block) for v in block.variants])
         axes.invert_yaxis()
         axes.set_xlim(left=0)
         axes.set_xlabel("test error, %: bar mean, dots seeds")
-        return _svg(figure, f"Test error by rule, {block.dataset}, {block.model}")
+        return _svg(figure, f"Test error by rule, {block.dataset}, {block.network}")
 
 
 def gradients(block: Block, results: Results) -> Markup:
@@ -93,7 +99,7 @@ def gradients(block: Block, results: Results) -> Markup:
             for row, variant in enumerate(block.variants):
                 found = {g: variant.metric(f"robust_accuracy_{attack}_{g}") for g in ("rule", "true", "none")}
                 means = {gradient: summary.mean for gradient, summary in found.items() if summary.n}
-                shade = colour(variant.rule)
+                shade = colour(variant.rules)
                 if {"rule", "true"} <= means.keys():
                     axes.plot([means["rule"], means["true"]], [row, row], "-", color=shade, lw=2, alpha=0.35)
                 for gradient, mean in means.items():
@@ -107,21 +113,21 @@ def gradients(block: Block, results: Results) -> Markup:
         figure.supxlabel(
             "robust accuracy, %: open through the rule's gradient, filled through the true one (or none)", fontsize=9, color=MUTED
         )
-        return _svg(figure, f"Robust accuracy by attack and gradient, {block.dataset}, {block.model}")
+        return _svg(figure, f"Robust accuracy by attack and gradient, {block.dataset}, {block.network}")
 
 
 def curves(block: Block) -> Markup:
-    """Learning curves: mean over seeds as a line, their range as a band."""
+    """Learning curves: mean over seeds as a line, their range as a band. Networks that never ran are left out."""
     panels = [("train_loss", "training loss"), ("train_accuracy", "training accuracy, %")]
-    if any(np.isfinite(run.arrays["curves/val_accuracy"]).any() for v in block.variants for run in v.trains.values()):
+    if any(np.isfinite(run.arrays.get("curves/val_accuracy", [])).any() for v in block.variants for run in v.trains.values()):
         panels.append(("val_accuracy", "held-out accuracy, %"))
-    protocols = list(dict.fromkeys(variant.protocols for variant in block.variants))
+    kinds = list(dict.fromkeys((variant.network, variant.protocols) for variant in block.variants))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.5, 2.9), layout="constrained")
+        figure = Figure(figsize=(9.5, 2.9 + 0.2 * (len(block.variants) // 4)), layout="constrained")
         for axes, (column, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            for variant in block.variants:
-                dashes = DASHES[protocols.index(variant.protocols) % len(DASHES)]
-                columns = [run.arrays[f"curves/{column}"] for run in variant.trains.values()]
+            for variant in (v for v in block.variants if v.metric("train_loss").n):
+                dashes = DASHES[kinds.index((variant.network, variant.protocols)) % len(DASHES)]
+                columns = [run.arrays[f"curves/{column}"] for run in variant.trains.values() if f"curves/{column}" in run.arrays]
                 _band(axes, columns, variant, name(variant, block), dashes)
             axes.set_title(title)
             axes.set_xlabel("epoch")
@@ -129,19 +135,77 @@ def curves(block: Block) -> Markup:
             if column == "train_loss":
                 axes.set_yscale("log")
         handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4 if block.network == "cells" else 6), fontsize=9)
+        return _svg(figure, f"Learning curves, {block.dataset}, {block.network}")
+
+
+def searches(groups: Sequence[SearchGroup]) -> Markup:
+    """Validation accuracy of the supernet, and how far α has gone from uniform, by epoch; mean over seeds, range as a band."""
+    shades = [COLOURS["usf"], COLOURS["fa"], COLOURS["brsf"], COLOURS["frsf"], SPARE, COLOURS["bp"], "#56b4e9", "#9aa5b1"]
+    panels = (("val_accuracy", "supernet validation accuracy, %"), ("alpha_span", "α: heaviest − lightest candidate"))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 3.1), layout="constrained")
+        for axes, (column, title) in zip(figure.subplots(1, 2), panels, strict=True):
+            for i, group in enumerate(groups):
+                columns = [run.arrays[f"curves/{column}"] for run in group.runs.values()]
+                dots = column == "val_accuracy" and group.method == "random"  # judged once, at the end
+                _draw(axes, columns, shades[i % len(shades)], group.name, "-" if i < len(shades) else "--", "o" if dots else None)
+            axes.set_title(title)
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), fontsize=9)
-        return _svg(figure, f"Learning curves, {block.dataset}, {block.model}")
+        return _svg(figure, "Searches " + groups[0].dataset)
+
+
+def genotype(cells: Mapping[str, list[list[Any]]], title: str) -> Markup:
+    """Both cells as graphs: states from left to right, an arrow an operation, its colour the rule."""
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure(figsize=(9.5, 2.5), layout="constrained")
+        for axes, kind in zip(figure.subplots(1, 2), ("normal", "reduce"), strict=True):
+            genes = cells[kind]
+            nodes = len(genes) // 2
+            places = {0: (0.0, 0.75), 1: (0.0, -0.75), **{2 + i: (1.6 + 1.5 * i, 0.85 * (-1) ** i) for i in range(nodes)}}
+            for i, (op, source) in enumerate(genes):
+                _arrow(axes, places[source], places[2 + i // 2], op, i)
+            for state, (x, y) in places.items():
+                words = f"in {state}" if state < 2 else str(state - 2)
+                axes.text(
+                    x, y, words, ha="center", va="center", fontsize=8.5, bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": MUTED}
+                )
+            axes.set_title(f"{kind} cell")
+            axes.set_xlim(-0.5, 2.2 + 1.5 * (nodes - 1))
+            axes.set_ylim(-1.7, 1.7)
+            axes.axis("off")
+        return _svg(figure, title)
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], op: str, i: int) -> None:
+    operation, _, rule = op.partition(":")
+    shade = colour(rule) if rule else MUTED
+    bend = 0.28 if i % 2 else -0.28
+    arrow = {"arrowstyle": "-|>", "color": shade, "lw": 1.8, "connectionstyle": f"arc3,rad={bend}", "shrinkA": 13, "shrinkB": 13}
+    axes.annotate("", end, start, arrowprops=arrow)
+    (x0, y0), (x1, y1) = start, end
+    # The middle of the arc lies half its bend beside the chord.
+    x, y = (x0 + x1) / 2 + bend / 2 * (y1 - y0), (y0 + y1) / 2 - bend / 2 * (x1 - x0)
+    words = operation.replace("_", " ").replace(" 3x3", " 3×3").replace(" 5x5", " 5×5").replace(" connect", "")
+    words += f"\n{spell(rule)}" if rule else ""
+    axes.text(x, y, words, ha="center", va="center", fontsize=7, color=shade, bbox={"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.85})
 
 
 def _band(axes: Axes, columns: Iterable[np.ndarray], variant: Variant, label: str, dashes: str) -> None:
-    """A run that ended early counts as long as it ran."""
+    _draw(axes, columns, colour(variant.rules), label, dashes)
+
+
+def _draw(axes: Axes, columns: Iterable[np.ndarray], shade: str, label: str, dashes: str, marker: str | None = None) -> None:
+    """Draw the mean over seeds and their range; a run that ended early counts as long as it ran."""
     columns = list(columns)
     length = max(map(len, columns))
     stacked = np.ma.masked_invalid([np.pad(column, (0, length - len(column)), constant_values=np.nan) for column in columns])
     epochs = np.arange(1, length + 1)
-    marker = "o" if length == 1 else None
-    axes.plot(epochs, stacked.mean(0), color=colour(variant.rule), lw=1.6, ls=dashes, label=label, marker=marker)
-    axes.fill_between(epochs, stacked.min(0), stacked.max(0), color=colour(variant.rule), alpha=0.15, lw=0)
+    axes.plot(epochs, stacked.mean(0), color=shade, lw=1.6, ls=dashes, label=label, marker="o" if length == 1 else marker)
+    axes.fill_between(epochs, stacked.min(0), stacked.max(0), color=shade, alpha=0.15, lw=0)
 
 
 def _svg(figure: Figure, title: str) -> Markup:

@@ -26,6 +26,7 @@ def render(results: tables.Results) -> str:
     return environment.get_template("template.html.j2").render(
         results=results,
         missed=missed,
+        selected_on_test=any("selected on test" in str(run.metrics.get("test_error_of")) for run in results.runs),
         charts=charts,
         css=(HERE / "style.css").read_text(),
         masking=tables.masking(results),
@@ -37,6 +38,8 @@ def render(results: tables.Results) -> str:
 
 def si(number: float) -> str:
     """1234567 → 1.23 M."""
+    if number != number:
+        return "–"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.3g} {letter}"
@@ -45,6 +48,8 @@ def si(number: float) -> str:
 
 def duration(seconds: float) -> str:
     """4000 → 1 h 7 min."""
+    if seconds != seconds:
+        return "–"
     minutes, hours = seconds / 60, seconds / 3600
     if hours >= 1:
         return f"{int(hours)} h {int(minutes) % 60} min"

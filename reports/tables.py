@@ -14,6 +14,8 @@ from scipy import stats
 
 from suite import store
 
+RULES_FIRST = ("fa", "usf", "brsf", "frsf", "dfa", "bp")
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -37,11 +39,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Variant:
-    """One network under one rule and one set of settings: its runs over seeds."""
+    """One network under one assignment of rules and one set of settings: its runs over seeds."""
 
     dataset: str
-    model: str
-    rule: str
+    network: str
+    parent: str | None  # the search whose genotype it is, by id without its seed
+    rules: str
     protocols: tuple[str, ...]
     overrides: tuple[str, ...]
     settings: Mapping[str, Any]
@@ -56,9 +59,10 @@ class Variant:
         runs = [(seed, run) for stage in (self.trains, self.evaluations) for seed, run in stage.items()]
         return {seed: run.metrics[name] for seed, run in runs if name in run.metrics and self.trains[seed].status == "ok"}
 
-    def one(self, name: str) -> Any:
-        """Return a metric that no seed changes."""
-        return next(iter(self.trains.values())).metrics[name]
+    @property
+    def is_cell(self) -> bool:
+        """Whether it was built from a genotype."""
+        return any("genotype" in run.metrics or run.status.startswith("skipped") for run in self.trains.values())
 
     @property
     def failed(self) -> list[str]:
@@ -66,26 +70,60 @@ class Variant:
         return [f"seed {seed}: {run.status}" for seed, run in self.trains.items() if run.status != "ok"]
 
     @property
-    def layers(self) -> dict[str, tuple[int, int]]:
-        """Return {rule: (layers, weights)} without the rules that none follows."""
-        metrics = next(iter(self.trains.values())).metrics
-        rules = [name.removeprefix("layers_") for name in metrics if name.startswith("layers_")]
-        return {r: (metrics[f"layers_{r}"], metrics[f"weights_{r}"]) for r in rules if metrics[f"layers_{r}"]}
+    def layers(self) -> dict[str, tuple[Summary, Summary]]:
+        """Return {rule: (layers, weights)} over seeds, without the rules that none follows."""
+        found = {}
+        for rule in RULES_FIRST:
+            layers = self.metric(f"layers_{rule}")
+            if layers.n and layers.mean:
+                found[rule] = (layers, self.metric(f"weights_{rule}"))
+        return found
+
+
+@dataclass(frozen=True)
+class SearchGroup:
+    """One search and its runs over seeds."""
+
+    dataset: str
+    name: str
+    method: str
+    rule_set: tuple[str, ...]
+    protocols: tuple[str, ...]
+    settings: Mapping[str, Any]
+    runs: Mapping[int, store.Run]  # by seed
+
+    def metric(self, name: str) -> Summary:
+        return Summary.of(run.metrics[name] for run in self.runs.values() if run.status == "ok" and name in run.metrics)
+
+    def timing(self, name: str) -> Summary:
+        return Summary.of(float(run.timings[name]) for run in self.runs.values() if name in run.timings)
+
+    def last(self, log: str) -> Summary:
+        """Return the last entry of an evolution's log."""
+        return Summary.of(run.arrays[f"evolution/{log}"][-1] for run in self.runs.values() if f"evolution/{log}" in run.arrays)
+
+    def genotypes(self) -> dict[int, dict[str, list[list[Any]]]]:
+        return {seed: json.loads(run.metrics["genotype"]) for seed, run in self.runs.items() if "genotype" in run.metrics}
 
 
 @dataclass(frozen=True)
 class Block:
-    """The variants of one data set and model, in the definition's order: one table."""
+    """The variants of one table, in the definition's order: a model's under all rules, or all networks of cells."""
 
     dataset: str
-    model: str
+    network: str  # "cells" for all networks from genotypes
     variants: tuple[Variant, ...]
 
+    def _is_baseline(self, other: Variant, variant: Variant) -> bool:
+        return other.rules == ("searched" if variant.is_cell else "bp") and (not variant.is_cell or other.network == variant.network)
+
     def difference(self, variant: Variant, metric: str) -> str:
-        """Return the mean paired difference to BP, from three seeds on with its 95 % interval (t, over seeds); or a dash."""
-        baseline = next((v for v in self.variants if v.rule == "bp" and v.protocols[:1] == variant.protocols[:1]), None)
-        if baseline is None:
-            baseline = next((v for v in self.variants if v.rule == "bp"), variant)
+        """Return the mean paired difference to BP, or to the same cell as searched; or a dash.
+
+        From three seeds on with its 95 % interval (t, over seeds).
+        """
+        same = [v for v in self.variants if v.protocols[:1] == variant.protocols[:1]]
+        baseline = next((v for v in same if self._is_baseline(v, variant)), variant)
         if baseline is variant:
             return "–"
         ours, theirs = variant.by_seed(metric), baseline.by_seed(metric)
@@ -107,11 +145,13 @@ class Results:
     definition: str
     verdict: Sequence[Mapping[str, Any]]
     blocks: tuple[Block, ...]
+    searches: tuple[SearchGroup, ...]
     digest: str
 
     @property
     def runs(self) -> list[store.Run]:
-        return [run for b in self.blocks for v in b.variants for runs in (v.trains, v.evaluations) for run in runs.values()]
+        trials = [run for b in self.blocks for v in b.variants for runs in (v.trains, v.evaluations) for run in runs.values()]
+        return [run for search in self.searches for run in search.runs.values()] + trials
 
     @property
     def both_gradients(self) -> bool:
@@ -143,18 +183,20 @@ def read(path: Path) -> Results:
         plan = json.loads(file["plan"].asstr()[()])
         definition, verdict = file["definition"].asstr()[()], json.loads(file["verdict"].asstr()[()])
         runs = store.runs(file)
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for trial in plan["trials"]:
-        same = {k: trial[k] for k in ("dataset", "model", "rule", "settings", "protocols", "overrides")}
-        groups.setdefault(json.dumps(same, sort_keys=True), []).append(trial)
     blocks: dict[tuple[str, str], list[Variant]] = {}
-    for key, trials in groups.items():
+    same = ("dataset", "network", "parent", "rules", "settings", "protocols", "overrides")
+    for parts, trials in _grouped(plan["trials"], same):
         by_stage = {
             stage: {t["seed"]: runs[f"trial/{t['id']}/{stage}"] for t in trials if f"trial/{t['id']}/{stage}" in runs}
             for stage in ("train", "evaluation")
         }
-        variant = Variant(**_tuples(json.loads(key)), trains=by_stage["train"], evaluations=by_stage["evaluation"])
-        blocks.setdefault((variant.dataset, variant.model), []).append(variant)
+        variant = Variant(**parts, trains=by_stage["train"], evaluations=by_stage["evaluation"])
+        blocks.setdefault((variant.dataset, "cells" if variant.is_cell else variant.network), []).append(variant)
+    same = ("dataset", "name", "method", "rule_set", "protocols", "settings")
+    searches = [
+        SearchGroup(**parts, runs={s["seed"]: runs[f"search/{s['id']}"] for s in group})
+        for parts, group in _grouped(plan["searches"], same)
+    ]
     return Results(
         benchmark=plan["benchmark"],
         about=plan["about"],
@@ -162,12 +204,20 @@ def read(path: Path) -> Results:
         definition=definition,
         verdict=verdict,
         blocks=tuple(Block(*key, variants=tuple(variants)) for key, variants in blocks.items()),
+        searches=tuple(searches),
         digest=store.digest(path),
     )
 
 
-def _tuples(parts: dict[str, Any]) -> dict[str, Any]:
-    return {**parts, "protocols": tuple(parts["protocols"]), "overrides": tuple(parts["overrides"])}
+def _grouped(entries: list[dict[str, Any]], names: tuple[str, ...]) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Group the plan's entries that differ in their seed alone."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        parts = {name: entry[name] for name in names}
+        if parts.get("parent"):  # a search's id names its seed; its folder does not
+            parts["parent"] = parts["parent"].rpartition("/")[0]
+        groups.setdefault(json.dumps(parts, sort_keys=True), []).append(entry)
+    return [({k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(key).items()}, group) for key, group in groups.items()]
 
 
 def masking(results: Results) -> list[dict[str, Any]]:

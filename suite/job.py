@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from suite import store
-from suite.runs import run_id
+from suite import spec, store
+from suite.runs import run_id, section_of
 
 LEARNING = ("init", "scale", "brsf_redraw")  # settings of every layer, of any network
 STOPPED = 143  # 128 + SIGTERM, as shells say it
@@ -192,6 +192,9 @@ def read_run_params(text: str, stage: str) -> dict[str, Any]:
         id = run_id(stage, {key: value for key, value in params.items() if key != "id"})
     except (AttributeError, TypeError) as error:
         raise ValueError(f"--params: not those of a {stage} ({error})") from None
+    unknown = params["settings"].keys() - spec.default_settings(section_of(stage, params)).keys()
+    if unknown:
+        raise ValueError(f"--params: settings {', '.join(sorted(unknown))} unknown; plan again")
     if params["id"] != id:
         raise ValueError(f"--params: these parameters are run {id}, not {params['id']}; plan again")
     return params

@@ -113,16 +113,22 @@ class Trial:
         return names
 
 
+def section_of(stage: str, params: Mapping[str, Any]) -> str:
+    """Return the section of the definition that a run's settings belong to."""
+    if stage == "search":
+        return "search"
+    return "models" if params["network"] in catalog.MODELS else "cells"
+
+
 def run_id(stage: str, params: Mapping[str, Any]) -> str:
     """Return the id of a search's or trial's parameters: what it is, what differs from the defaults, and a hash of all of them."""
     if stage == "search":
-        section, what = "search", params["name"]
+        what = params["name"]
     else:
-        section = "models" if params["network"] in catalog.MODELS else "cells"
         source = params["parent"].partition("/")[0] if params["parent"] else params["dataset"]
         network = params["network"] if source == params["dataset"] else f"{params['network']}@{source}"
         what = f"{network}/{params['rules']}"
-    differing = {k: v for k, v in params["settings"].items() if v != spec.default_settings(section).get(k)}
+    differing = {k: v for k, v in params["settings"].items() if v != spec.default_settings(section_of(stage, params)).get(k)}
     readable = "-".join([f"seed{params['seed']}", *(f"{k}{_word(v)}" for k, v in differing.items())])[:100]
     return f"{params['dataset']}/{what}/{readable}-{_hash(params)}"
 

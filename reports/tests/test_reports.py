@@ -20,7 +20,16 @@ CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-brows
 def trial(rule, seed, error, status="ok", robust=(True, True)):
     """One trial's plan entry and its two runs; robust: under fgsm, through the rule and through the true gradient."""
     id = f"digits/resnet20/{rule}/seed{seed}-0000000{seed}"
-    entry = {"id": id, "dataset": "digits", "model": "resnet20", "rule": rule, "seed": seed, "settings": {"lr": 0.1}, "threads": 1}
+    entry = {
+        "id": id,
+        "dataset": "digits",
+        "network": "resnet20",
+        "parent": None,
+        "rules": rule,
+        "seed": seed,
+        "settings": {"lr": 0.1},
+        "threads": 1,
+    }
     entry |= {"protocols": ["repaired"], "overrides": []}
     entry["evaluation"] = {"id": "e", "preset": "paper", "images": 2, "attacks": [["fgsm", "rule"], ["fgsm", "true"], ["onepixel", "none"]]}
     entry["evaluation"]["parameters"] = {"fgsm": {"eps": 0.35}, "onepixel": {"pixels": 1}}
@@ -40,16 +49,32 @@ def trial(rule, seed, error, status="ok", robust=(True, True)):
     return entry, train, evaluation
 
 
+def search(seed):
+    """One search's plan entry and its run; a name and an operation are evil."""
+    entry = {"id": f"digits/darts-bio/seed{seed}-0", "dataset": "digits", "name": "darts-bio", "method": "darts", "rule_set": ["fa", "usf"]}
+    entry |= {"protocols": ["repaired"], "settings": {"variant": "repaired"}, "seed": seed}
+    cells = {
+        kind: [["sep_conv_3x3:usf", 0], ["max_pool_3x3", 1], ["skip_connect", 2], ["dil_conv_5x5:fa", 1]] for kind in ("normal", "reduce")
+    }
+    metrics = {"val_accuracy": 80.0 + seed, "alpha_span": 0.1, "candidates": 8, "images_trained": 10, "images_judged": 20}
+    curves = {"curves/val_accuracy": np.array([50.0, 80.0]), "curves/alpha_span": np.array([0.0, 0.1])}
+    run = store.Run("search", entry["id"], {}, "ok", {**metrics, "genotype": json.dumps(cells)}, curves, {"search_seconds": 90.0})
+    return entry, run
+
+
 @pytest.fixture
 def metrics(tmp_path):
-    def make(trials, verdict=()):
+    def make(trials, verdict=(), with_search=False):
         path = tmp_path / "metrics.h5"
         with h5py.File(path, "w") as file:
             for entry, train, evaluation in trials:
                 store.write_group(file.create_group(f"trial/{entry['id']}/train"), train)
                 store.write_group(file.create_group(f"trial/{entry['id']}/evaluation"), evaluation)
             entries = [entry for entry, *_ in trials]
-            plan = {"benchmark": "demo", "about": EVIL, "datasets": ["digits"], "trials": entries}
+            searches = [search(seed) for seed in (0, 1)] if with_search else []
+            for entry, run in searches:
+                store.write_group(file.create_group(f"search/{entry['id']}"), run)
+            plan = {"benchmark": "demo", "about": EVIL, "datasets": ["digits"], "trials": entries, "searches": [e for e, _ in searches]}
             file["plan"] = json.dumps(plan | {"skipped": [{"what": EVIL, "reason": "r"}]})
             file["definition"], file["verdict"] = f"about: {EVIL}", json.dumps(list(verdict))
         return path
@@ -91,7 +116,7 @@ def test_a_rise_is_not_called_a_fall(metrics):
 
 
 def test_masking_counts_images_that_only_one_gradient_breaks(metrics):
-    rows = {row["variant"].rule: row for row in tables.masking(tables.read(metrics(TRIALS)))}
+    rows = {row["variant"].rules: row for row in tables.masking(tables.read(metrics(TRIALS)))}
     assert [(row["true_only"], row["rule_only"], row["of"]) for row in rows.values()] == [(0, 0, 4), (2, 0, 4)]
 
 
@@ -103,6 +128,15 @@ def test_page_shows_the_numbers_of_the_file(metrics):
     text = re.sub(r"<[^>]+>", " ", page_of(metrics(TRIALS)))
     for words in ("6.50 ± 2.12", "1.50 ± 0.71", "269 k", "2.52 M", "FA 20 (268 k)", "No bounds to keep", "Largest fall: FA on digits"):
         assert words in re.sub(r"\s+", " ", text), words
+
+
+def test_searches_and_their_genotypes_are_shown(metrics):
+    page = page_of(metrics(TRIALS, with_search=True))
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    for words in ("darts-bio", "FA, uSF", "80.50 ± 0.71", "1.5 min", "Genotypes of darts-bio on digits", "normal cell", "dil conv 5×5"):
+        assert words in text, words
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
 
 
 def test_a_missed_bound_and_a_diverged_run_are_seen(metrics):
@@ -162,7 +196,7 @@ def test_a_real_browser_finds_nothing_to_complain_about_and_fetches_nothing(metr
     from playwright.sync_api import sync_playwright
 
     page_file = tmp_path / "report.html"
-    render.main([str(metrics(TRIALS)), str(page_file)])
+    render.main([str(metrics(TRIALS, with_search=True)), str(page_file)])
     complaints, requests = [], []
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
@@ -171,7 +205,7 @@ def test_a_real_browser_finds_nothing_to_complain_about_and_fetches_nothing(metr
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
         page.goto(Path(page_file).as_uri())
-        assert page.locator("figure svg").count() == 3
+        assert page.locator("figure svg").count() == 3 + 1 + 2  # with the searches' curves and two genotypes
         wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
         boxes = [figure.bounding_box() for figure in page.locator("figure svg").all()]
         browser.close()

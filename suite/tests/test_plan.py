@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from suite import plan, spec
+from suite import plan, runs, spec
 from suite.tests.test_spec import GOOD
 
 BENCHMARKS = sorted(Path(__file__).parents[2].glob("benchmarks/*.yaml"))
@@ -28,7 +28,7 @@ def trials(*args, **kwargs):
 
 def test_lists_mean_the_cross_product():
     many = trials(data=("[digits]", "[digits, fashion_mnist]"), models=("[resnet20]", "[resnet20, resnet56]"))
-    axes = {(t.dataset, t.model, t.rule, t.seed) for t in many}
+    axes = {(t.dataset, t.network, t.rules, t.seed) for t in many}
     assert len(axes) == len(many) == 2 * 2 * 2 * 2
 
 
@@ -36,7 +36,7 @@ def test_an_id_reads_and_is_the_same_every_time():
     trial = trials()[0]
     readable, _, hashed = trial.id.rpartition("-")
     # Pinned: it may change only together with NUMERICS or the format, because it names results that people have.
-    assert (readable, hashed) == ("digits/resnet20/bp/seed0-epochs3", "30243496")
+    assert (readable, hashed) == ("digits/resnet20/bp/seed0-epochs3", "73d8326b")
 
 
 def test_ids_hash_what_shapes_numbers_and_nothing_else():
@@ -78,13 +78,13 @@ def test_an_attacks_parameters_are_part_of_its_id(monkeypatch):
 
 def test_numerics_moves_every_id(monkeypatch):
     before = {t.id for t in trials()}
-    monkeypatch.setattr(plan, "NUMERICS", plan.NUMERICS + 1)
+    monkeypatch.setattr(runs, "NUMERICS", runs.NUMERICS + 1)
     assert not {t.id for t in trials()} & before
 
 
 def test_protocols_that_mean_the_same_run_share_it():
     both = trials(protocols=("device:", "protocols: [repaired, paper]\ndevice:"), rules=("[bp, fa]", "[bp, usf]"))
-    assert [(t.rule, t.seed, t.protocols, t.settings.get("scale")) for t in both] == [
+    assert [(t.rules, t.seed, t.protocols, t.settings.get("scale")) for t in both] == [
         ("bp", 0, ("repaired", "paper"), None),
         ("bp", 1, ("repaired", "paper"), None),
         ("usf", 0, ("repaired",), "init_std"),
@@ -102,7 +102,7 @@ def test_a_setting_overrides_its_protocol_and_is_named():
 
 def test_gradient_attacks_run_twice_others_once_and_bps_own_gradient_is_skipped_with_a_reason():
     found = planned(names=("[fgsm]", "[fgsm, onepixel]"))
-    by_rule = {t.rule: t.evaluation.attacks for t in found.trials.values()}
+    by_rule = {t.rules: t.evaluation.attacks for t in found.trials.values()}
     assert by_rule["fa"] == (("fgsm", "rule"), ("fgsm", "true"), ("onepixel", "none"))
     assert by_rule["bp"] == (("fgsm", "true"), ("onepixel", "none"))
     assert found.skipped == (("attacks on bp through the rule: fgsm", "bp's own gradient is the true one, which runs"),)
@@ -122,7 +122,7 @@ def test_a_metric_that_a_matched_run_does_not_have_is_a_mistake(metric):
 def test_tiny_keeps_every_rule_one_seed_one_epoch_and_no_bounds():
     small = plan.plan(plan.cut(spec.parse(GOOD)))
     assert small.name == "good-tiny" and not small.benchmark.expect
-    found = [(t.rule, t.seed, t.settings["epochs"], t.evaluation.images) for t in small.trials.values()]
+    found = [(t.rules, t.seed, t.settings["epochs"], t.evaluation.images) for t in small.trials.values()]
     assert found == [
         ("bp", 0, 1, 8),
         ("fa", 0, 1, 8),
@@ -134,6 +134,77 @@ def test_tiny_keeps_every_rule_one_seed_one_epoch_and_no_bounds():
 def test_every_definition_of_the_repository_plans(path, size):
     found = plan.load(str(path), size)
     assert found.trials and found.benchmark.name == path.stem
+    assert len(list(found.files())) == len(set(found.files()))
+
+
+SEARCH = """
+search:
+  methods: [darts, eg-null]
+  rule_sets: {bio: [fa, usf], bp: [bp]}
+  settings: {epochs: 20}
+cells:
+  - {rules: [searched, shuffled, bp], genotypes: [biodarts], settings: {epochs: 2}, by_method: {darts: {drop_path: 0.3}}}
+  - {rules: [searched], searches: [darts-bio], train_on: [fashion_mnist]}
+expect:"""
+
+
+def searching(**changes):
+    return planned(search=("expect:", SEARCH), **changes)
+
+
+def test_searches_are_methods_times_rule_sets_and_know_their_own_settings_alone():
+    found = searching()
+    assert [s.name for s in found.searches.values() if s.seed == 0] == ["darts-bio", "darts-bp", "eg-null-bio", "eg-null-bp"]
+    settings = {s.name: s.settings for s in found.searches.values()}
+    assert "alpha_lr" in settings["darts-bio"] and "sigma" not in settings["darts-bio"]
+    assert "sigma" in settings["eg-null-bio"] and "alpha_lr" not in settings["eg-null-bio"]
+    assert "scale" in settings["darts-bio"] and "scale" not in settings["darts-bp"]
+    assert all(id.startswith("digits/") for id in found.searches)
+
+
+def test_cells_are_trained_with_the_seed_of_their_search_and_skipped_where_that_makes_no_sense():
+    found = searching()
+    cells = [t for t in found.trials.values() if t.network != "resnet20"]
+    parents = {t.parent: found.searches[t.parent] for t in cells if t.parent}
+    assert all(parents[t.parent].seed == t.seed and parents[t.parent].name == t.network for t in cells if t.parent)
+    own = {(t.network, t.rules) for t in cells if t.dataset == "digits"}
+    bio = {(name, rules) for name in ("darts-bio", "eg-null-bio", "biodarts") for rules in ("searched", "shuffled", "bp")}
+    assert own == bio | {("darts-bp", "searched"), ("eg-null-bp", "searched")}
+    assert dict(found.skipped)["darts-bp shuffled"].startswith("its rule set has one rule")
+
+
+def test_transfer_is_a_trial_on_another_data_set_than_its_searchs():
+    (first, _) = [t for t in searching().trials.values() if t.dataset == "fashion_mnist"]
+    assert first.id.startswith("fashion_mnist/darts-bio@digits/searched/seed0-")
+    assert first.parent.startswith("digits/darts-bio/seed0-")
+
+
+def test_settings_by_method_override_the_sections():
+    drop = {t.network: t.settings["drop_path"] for t in searching().trials.values() if t.network != "resnet20" and t.dataset == "digits"}
+    assert drop["darts-bio"] == 0.3 and drop["eg-null-bio"] == drop["biodarts"] == 0.2
+
+
+def test_another_search_is_another_trial():
+    base = {t.id for t in searching().trials.values() if t.parent}
+    assert base.isdisjoint(t.id for t in searching(epochs=("{epochs: 20}", "{epochs: 21}")).trials.values())
+
+
+def test_protocols_are_rows_of_settings():
+    found = {
+        s.protocols[0]: s.settings for s in searching(p=("device:", "protocols: [repaired, paper, released]\ndevice:")).searches.values()
+    }
+    assert [found[p]["space"] for p in ("repaired", "paper", "released")] == ["repaired", "paper", "released"]
+    # the public code: 8 cells, batch 64, lr 0.025 → 0.001, no Nesterov
+    released = {name: found["released"][name] for name in ("cells", "batch_size", "lr", "lr_min", "nesterov")}
+    assert released == {"cells": 8, "batch_size": 64, "lr": 0.025, "lr_min": 0.001, "nesterov": False}
+    # Table 4
+    table4 = {"epochs": 20, "cells": 5, "nodes": 4, "channels": 16, "batch_size": 256, "lr": 0.1, "lr_min": 0.0, "weight_decay": 3e-4}
+    assert {name: found["paper"][name] for name in table4} == table4 and found["paper"]["nesterov"] is True
+
+
+def test_expect_may_bound_a_search():
+    expect = {"expect": ('"trial/digits/*": {test_error: {at_most: 5}}', '"search/digits/darts-bio/*": {val_accuracy: {at_least: 50}}')}
+    assert searching(**expect).benchmark.expect
 
 
 def cli(*args):
@@ -142,16 +213,16 @@ def cli(*args):
 
 def test_planning_takes_seconds_and_imports_no_torch():
     started = time.monotonic()
-    done = cli("-X", "importtime", "-m", "suite.plan", str(BENCHMARKS[0]), "--json")
+    done = cli("-X", "importtime", "-m", "suite.plan", "benchmarks/demo.yaml", "--json")
     assert time.monotonic() - started < 6
     assert "jsonschema" in done.stderr and "torch" not in done.stderr
     found = json.loads(done.stdout)
-    assert found["trials"][0]["id"] and found["benchmark"] == BENCHMARKS[0].stem
+    assert found["trials"][0]["id"] and found["searches"][0]["id"] and found["benchmark"] == "demo"
 
 
 def test_the_table_names_every_trial_and_a_mistake_is_one_line():
     done = cli("-m", "suite.plan", "benchmarks/demo.yaml")
-    assert done.returncode == 0 and done.stdout.count("resnet20") == 10
+    assert done.returncode == 0 and done.stdout.count("resnet20") == 10 and done.stdout.count("search ") == 12
     done = cli("-m", "suite.plan", "benchmarks/dmo.yaml")
     assert (done.returncode, done.stdout) == (1, "") and "did you mean" in done.stderr and done.stderr.count("\n") == 1
     assert cli("-m", "suite.plan", "benchmarks/demo.yaml", "--size", "huge").stderr.count("\n") == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from suite import plan, spec, store
+from suite import plan, runs, spec, store
 
 DEFINITION = """
 name: job
@@ -37,7 +37,7 @@ class Job:
     def __init__(self, folder, digits, **changes):
         (trial,) = plan.plan(spec.parse(DEFINITION)).trials.values()
         shaping = {key: value for key, value in {**trial.params, **changes}.items() if key != "id"}
-        self.folder, self.params = folder, {"id": plan.trial_id(shaping), **shaping}
+        self.folder, self.params = folder, {"id": runs.run_id("trial", shaping), **shaping}
         common = [sys.executable, "-m", "suite.run"]
         checkpoints = ["--data", str(digits), "--checkpoint-seconds", "0"]
         self.evaluation = folder / f"evaluation-{trial.evaluation.id}.h5"
@@ -72,7 +72,7 @@ def undisturbed(tmp_path_factory, digits):
     return job
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda n: n.name)
 def test_a_killed_job_started_again_ends_with_the_same_bits(number, tmp_path, digits, undisturbed):
     job = Job(tmp_path / "run", digits)
     for command, word in ((job.train, "epoch    1/2"), (job.evaluate, "pgd")):
@@ -130,39 +130,18 @@ def test_attacks_on_other_data_than_a_network_learnt_are_refused(tmp_path, digit
     assert "not the data" in fails(undisturbed, [*undisturbed.evaluate, "--data", str(other), "--out", str(undisturbed.folder / "e.h5")])
 
 
-def test_two_jobs_for_one_run_do_it_once(tmp_path, digits):
+def test_who_comes_second_waits_can_be_stopped_and_goes_on_when_the_first_is_done(tmp_path, digits):
     job = Job(tmp_path / "run", digits)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    first = subprocess.Popen(job.train, stdout=subprocess.PIPE, text=True)
-    assert "epoch    1/2" in first.stdout.readline()  # it holds the lock now
-    second = subprocess.Popen(job.train, stdout=subprocess.PIPE, text=True, env=environment)
-    assert "works on this run; waiting" in second.stdout.readline()
-    third = subprocess.Popen(job.train, stdout=subprocess.PIPE, text=True)
-    assert "waiting" in third.stdout.readline()
-    third.terminate()
-    assert third.wait(timeout=10) == 143
-    outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
-    assert [process.returncode for process in (first, second)] == [0, 0]
-    assert "epoch    2/2" in outputs[0] and "finished already" in outputs[1]
-
-
-def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path, digits, undisturbed):
-    job = Job(tmp_path / "run", digits)
-    job.folder.mkdir()
-    (job.folder / "train.checkpoint").write_bytes(b"half a file")
-    done = job.run(job.train)
-    assert done.returncode == 0 and "checkpoint not used" in done.stdout
-    assert store.digest(job.folder / "train.h5") == undisturbed.digests()[0]
-
-
-def test_a_diverged_run_is_a_result_and_its_attacks_are_skipped(tmp_path, digits):
-    settings = plan.plan(spec.parse(DEFINITION)).trials.popitem()[1].settings
-    job = Job(tmp_path / "run", digits, settings={**settings, "lr": 1e6, "holdout": 0.0, "selection": "last"})
-    for command in (job.train, job.evaluate):
-        assert job.run(command).returncode == 0
-    assert store.read(job.folder / "train.h5").status == "diverged"
-    assert "test_error" not in store.read(job.folder / "train.h5").metrics
-    assert store.read(job.evaluation).status == "skipped(parent diverged)"
+    with store.locked(job.folder):
+        second, third = (subprocess.Popen(job.train, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2))
+        for waiting in (second, third):
+            assert f"process {os.getpid()} on " in waiting.stdout.readline()
+        third.terminate()
+        assert third.wait(timeout=10) == 143
+        assert not list(job.folder.glob("*.h5"))
+    output, _ = second.communicate(timeout=120)
+    assert second.returncode == 0 and "epoch    2/2" in output
 
 
 def fails(job, command):
@@ -204,13 +183,77 @@ def test_bad_input_is_one_line(tmp_path, digits):
     for params, words in (("{", "not JSON"), ("[]", "allowed: a mapping"), ("{}", "settings"), (json.dumps({"id": 1}), "seed")):
         assert words in fails(job, [*job.train, "--params", params])
     settings = {**job.params["settings"], "lrr": 1}
-    assert "['lrr'] unknown" in fails(job, Job(tmp_path / "lrr", digits, settings=settings).train)
-    assert "these parameters are run" in fails(job, [*job.train, "--params", json.dumps({**job.params, "rule": "fa"})])
+    assert "settings lrr unknown" in fails(job, Job(tmp_path / "lrr", digits, settings=settings).train)
+    assert "these parameters are run" in fails(job, [*job.train, "--params", json.dumps({**job.params, "rules": "fa"})])
     assert "--checkpoint-seconds" in fails(job, [*job.train, "--checkpoint-seconds", "nan"])
     if not torch.cuda.is_available():
         cuda = Job(tmp_path / "cuda", digits, device="cuda")
         assert "device: 'cuda' asked for" in fails(cuda, cuda.train)
     assert not (job.folder / "train.h5").exists()
+
+
+SEARCHES = """
+name: job
+about: short searches
+datasets: [digits]
+device: cpu
+search:
+  methods: [darts, eg]
+  rule_sets: {bio: [usf]}
+  settings: {epochs: 2, batch_size: 256, channels: 2, cells: 3, nodes: 1, warmup: 1, restarts: 2, population: 4, generations: 1}
+cells: {rules: [searched], settings: {epochs: 1, channels: 4, cells: 3, cutout: 2}}
+"""
+
+
+def search_commands(method, folder, digits):
+    planned = plan.plan(spec.parse(SEARCHES))
+    (search,) = (s for s in planned.searches.values() if s.method == method)
+    (trial,) = (t for t in planned.trials.values() if t.parent == search.id)
+    common = [sys.executable, "-m", "suite.run"]
+    rest = ["--data", str(digits), "--checkpoint-seconds", "0"]
+    searching = [*common, "search", "--params", json.dumps(search.params), "--out", str(folder / "search"), *rest]
+    training = [*common, "train", "--params", json.dumps(trial.params), "--out", str(folder / "trial"), *rest]
+    return searching, training, folder / "search" / "search.h5"
+
+
+@pytest.mark.parametrize("method", ["darts", "eg"])
+def test_a_search_killed_three_times_ends_with_the_same_bits_and_its_genotype_is_trained(method, tmp_path, digits):
+    job = Job(tmp_path, digits)
+    whole, training, result = search_commands(method, tmp_path / "whole", digits)
+    assert job.run(whole).returncode == 0
+    broken, _, again = search_commands(method, tmp_path / "broken", digits)
+    checkpoint = again.with_name("search.checkpoint")
+    for moment in range(3):
+        process = subprocess.Popen(broken, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seen = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == seen:  # it has gone on by at least one step
+            assert process.poll() is None, moment
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    done = job.run(broken)
+    assert done.returncode == 0 and "going on after epoch" in done.stdout, done.stderr
+    assert store.digest(again) == store.digest(result)
+    assert "--search: missing" in fails(job, training)
+    assert "belongs to" in fails(job, [*training, "--search", str(other_search(tmp_path, result))])
+    done = job.run([*training, "--search", str(result)])
+    assert done.returncode == 0, done.stderr
+    trained = store.read(tmp_path / "whole" / "trial" / "train.h5")
+    assert trained.metrics["genotype"] == store.read(result).metrics["genotype"]
+    assert trained.metrics["auxiliary"] == "none: images are below 16×16"
+
+
+def other_search(folder, result):
+    path = folder / "other.h5"
+    store.write(path, replace(store.read(result), id="digits/other", timings={}, arrays={}))
+    return path
+
+
+def test_a_cutout_that_the_data_do_not_bear_is_refused(tmp_path, digits):
+    cells = "cells: {rules: [searched], genotypes: [biodarts], settings: {epochs: 1, channels: 4, cells: 3}}"
+    (trial,) = plan.plan(spec.parse(SEARCHES.partition("search:")[0] + cells)).trials.values()
+    command = [sys.executable, "-m", "suite.run", "train", "--params", json.dumps(trial.params), "--data", str(digits)]
+    assert "cutout: 16 pixels of 8; allowed for digits: 0..4" in fails(Job(tmp_path, digits), [*command, "--out", str(tmp_path)])
 
 
 def test_help_needs_no_torch():

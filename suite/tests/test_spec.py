@@ -21,11 +21,32 @@ expect:
   "trial/digits/*": {test_error: {at_most: 5}}
 """
 
+ONE_CELL = "cells: {rules: [fa], genotypes: [biodarts], "
+
 # (what stands there, what to write instead, what the line must say)
 MISTAKES = {
     "unknown key": ("seeds:", "seed:", ["unknown key 'seed'", "did you mean 'seeds'", "datasets"]),
     "unknown setting": ("epochs: 3", "epoch: 3", ["models.settings", "did you mean 'epochs'"]),
-    "key of a later version": ("models:", "cells: {}\nmodels:", ["unknown key 'cells'"]),
+    "key of a later version": ("models:", "analyses: []\nmodels:", ["unknown key 'analyses'"]),
+    "unknown method": ("models:", "search: {methods: [dart], rule_sets: {a: [fa]}}\nmodels:", ["search.methods.0", "did you mean 'darts'"]),
+    "empty rule set": ("models:", "search: {methods: [darts], rule_sets: {a: []}}\nmodels:", ["search.rule_sets.a", "empty"]),
+    "no rule sets": ("models:", "search: {methods: [darts], rule_sets: {}}\nmodels:", ["search.rule_sets", "empty"]),
+    "unknown rule in a set": ("models:", "search: {methods: [darts], rule_sets: {a: [fb]}}\nmodels:", ["search.rule_sets.a.0", "fa"]),
+    "unknown genotype": ("models:", "cells: {rules: [searched], genotypes: [darts]}\nmodels:", ["cells.0.genotypes.0", "darts_v1"]),
+    "unknown assignment": ("models:", "cells: {rules: [random], genotypes: [biodarts]}\nmodels:", ["cells.0.rules.0", "shuffled"]),
+    "cells of nothing": ("models:", "cells: {rules: [searched]}\nmodels:", ["cells.0", "no genotype"]),
+    "unknown search": ("models:", "cells: {rules: [fa], searches: [darts-bio]}\nmodels:", ["cells.0.searches", "darts-bio"]),
+    "too few cells": (
+        "models:",
+        ONE_CELL + "settings: {cells: 2}}\nmodels:",
+        ["cells.0.settings.cells", "3"],
+    ),
+    "by an unknown method": (
+        "models:",
+        ONE_CELL + "by_method: {dart: {}}}\nmodels:",
+        ["by_method", "darts"],
+    ),
+    "warm-up without end": ("models:", "search: {methods: [eg], rule_sets: {a: [fa]}, settings: {epochs: 9}}\nmodels:", ["warmup", "15"]),
     "missing key": ("about: a definition", "", ["'about' is missing"]),
     "unknown rule": ("[bp, fa]", "[bp, uSF]", ["models.rules.1", "'uSF'", "bp, fa, usf, brsf, frsf", "did you mean 'usf'"]),
     "unknown model": ("resnet20", "resnet21", ["models.names.0", "resnet20, resnet56"]),

@@ -16,9 +16,14 @@ name: small
 about: the shortest way through every stage
 datasets: [digits]
 device: cpu
+search:
+  methods: [random]
+  rule_sets: {sf: [usf, frsf]}
+  settings: {epochs: 1, batch_size: 256, channels: 2, cells: 3, nodes: 1, candidates: 2}
+cells: {rules: [shuffled], settings: {epochs: 1, channels: 4, cells: 3, cutout: 2}}
 models: {names: [resnet20], rules: [fa], settings: {epochs: 1, batch_size: 128}}
 attacks: {names: [fgsm], images: 5}
-expect: {"trial/digits/*": {test_error: {at_most: LIMIT}}}
+expect: {"trial/digits/resnet20/*": {test_error: {at_most: LIMIT}}}
 """
 
 
@@ -40,8 +45,8 @@ def test_one_command_goes_from_nothing_to_the_report(finished):
     assert "<svg" in (finished / "results/small/report.html").read_text()
     assert "1 of 1 bounds kept" in (finished / "results/small/check.txt").read_text()
     logs = {p.relative_to(finished / "logs").parts[0] for p in (finished / "logs").rglob("*.log")}
-    assert logs == {"dataset", "trial", "small"}
-    (training,) = (finished / "logs/trial").rglob("train.log")
+    assert logs == {"dataset", "search", "trial", "small"}
+    (training,) = (finished / "logs/trial/digits/resnet20").rglob("train.log")
     assert re.search(r"^epoch +1/1  lr 0\.10000  loss +\d", training.read_text(), re.MULTILINE)
 
 

@@ -1,0 +1,163 @@
+"""Supernet and derived network: counted as the references count, and mixed as equation 7 says."""
+
+import pytest
+import torch
+from torch import nn
+
+from bionas import account, catalog, parts
+from bionas.network import Network, drop_path
+from bionas.space import PUBLISHED, SearchSpace, random_genotype
+from bionas.supernet import Supernet, initialise_alphas
+
+BIO = ("fa", "usf", "brsf", "frsf")
+
+
+# quark0/darts at f276dd3, NetworkCIFAR, counted by running it: with and without the auxiliary head, whose weights its own
+# count_parameters_in_MB leaves out (3.169414 and 3.349342 MB).
+@pytest.mark.parametrize(
+    ("name", "size", "auxiliary", "count"),
+    [
+        ("darts_v1", (36, 20), True, 3_645_840),
+        ("darts_v1", (36, 20), False, 3_169_414),
+        ("darts_v2", (36, 20), True, 3_825_768),
+        ("darts_v2", (36, 20), False, 3_349_342),
+        ("darts_v1", (16, 8), False, 232_890),
+        ("darts_v2", (16, 8), False, 246_106),
+    ],
+)
+def test_parameter_counts_of_dartss_networks(name, size, auxiliary, count):
+    assert account.num_parameters(Network(PUBLISHED[name], 3, 10, *size, 32, auxiliary=auxiliary)) == count
+
+
+# What was counted in the public BioNAS network: 292 rule layers with 1,446,552 weights of 2,835,468, half of them (51.0 %).
+@pytest.mark.parametrize(("released", "layers", "share"), [(True, 292, 0.510), (False, 296, 0.519)])
+def test_half_of_biodarts_follows_a_rule(released, layers, share):
+    counts = account.layers_by_rule(Network(PUBLISHED["biodarts"], 3, 10, 36, 20, 32, released=released))
+    weights = {rule: weights for rule, (_, weights) in counts.items()}
+    assert sum(n for rule, (n, _) in counts.items() if rule != "bp") == layers
+    assert 1 - weights["bp"] / sum(weights.values()) == pytest.approx(share, abs=0.0005)
+    assert (weights["fa"], weights["brsf"]) == (0, 0)
+    if released:
+        assert sum(weights.values()) - weights["bp"] == 1_446_552 and weights["bp"] == 1_388_916
+
+
+def test_single_rule_variants_leave_the_same_layers_on_bp():
+    outer = {}
+    for rules in ("searched", "shuffled", *BIO):
+        network = Network(PUBLISHED["biodarts"].assigned(rules), 3, 10, 8, 6, 32)
+        outer[rules] = {name for name, m in network.named_modules() if getattr(m, "rule", None) == "bp"}
+    assert len({frozenset(names) for names in outer.values()}) == 1 and outer["fa"]
+
+
+def test_scope_all_leaves_nothing_on_bp():
+    counts = account.layers_by_rule(Network(PUBLISHED["biodarts"].assigned("fa"), 3, 10, 8, 6, 32, True, "all", "fa"))
+    assert {rule for rule, (layers, _) in counts.items() if layers} == {"fa"}
+
+
+@pytest.mark.parametrize(("size", "head"), [(32, True), (28, True), (16, True), (8, False)])
+def test_auxiliary_head_by_image_size(size, head):
+    network = Network(PUBLISHED["biodarts"], 1, 10, 4, 3, size, auxiliary=True)
+    out = network(torch.rand(2, 1, size, size))
+    assert isinstance(out, tuple) == head and (network.auxiliary_at is not None) == head
+    assert network.eval()(torch.rand(2, 1, size, size)).shape == (2, 10)  # logits alone
+
+
+@pytest.mark.parametrize("size", [2, 6, 30])
+def test_images_that_cannot_be_halved_twice_are_refused(size):
+    with pytest.raises(ValueError, match=f"{size}×{size} is no multiple of 4×4"):
+        Network(PUBLISHED["biodarts"], 1, 10, 4, 3, size)
+
+
+@pytest.mark.parametrize("rules", ["searched", "shuffled", *catalog.RULES])
+def test_every_assignment_learns(rules):
+    network = Network(random_genotype(SearchSpace(BIO), 2, 3).assigned(rules), 1, 10, 4, 3, 8)
+    network(torch.rand(3, 1, 8, 8)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_drop_path_zeroes_whole_samples_scales_the_rest_and_leaves_its_input():
+    torch.manual_seed(0)
+    x = torch.ones(1000, 2, 3, 3)
+    out = drop_path(x, 0.25)
+    per_sample = out.flatten(1)
+    assert ((per_sample == 0).all(1) | (per_sample == 1 / 0.75).all(1)).all() and (x == 1).all()
+    assert (per_sample[:, 0] == 0).float().mean().item() == pytest.approx(0.25, abs=0.05)
+
+
+class TestSupernet:
+    def supernet(self, rules=BIO, nodes=2, **changes):
+        net = Supernet(SearchSpace(rules, **changes), 1, 10, 4, 3, nodes)
+        return initialise_alphas(parts.initialise(net, 0), 0)
+
+    def test_parameters_of_dartss_search_network(self):
+        # quark0/darts at f276dd3, model_search.Network(16, 10, 8), counted by running it.
+        net = Supernet(SearchSpace(["bp"]), 3, 10, 16, 8, 4)
+        assert sum(p.numel() for p in net.weights()) == 1_930_618
+
+    def test_layers_of_the_public_bionas_supernet(self):
+        net = Supernet(SearchSpace(BIO, "released"), 3, 10, 16, 8, 4)
+        layers = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        assert len(layers) == 5_492 and sum(getattr(m, "rule", "bp") != "bp" for m in layers) == 5_376
+
+    def test_mixture_is_a_softmax_over_what_is_allowed(self):
+        net = self.supernet()
+        for kind, rows in net.mixture().items():
+            torch.testing.assert_close(rows.sum(1), torch.ones(5))
+            assert torch.equal(rows == 0, getattr(net, f"barred_{kind}"))
+
+    def test_a_one_hot_mixture_is_its_path(self):
+        net = self.supernet().eval()
+        genotype = random_genotype(net.space, 2, 7)
+        paths = net.space.paths(genotype)
+        one_hot = {kind: torch.zeros(5, len(net.space)) for kind in paths}
+        for kind, path in paths.items():
+            for edge, choice in enumerate(path):
+                if choice is not None:
+                    one_hot[kind][edge, choice] = 1
+        x = torch.rand(2, 1, 8, 8)
+        torch.testing.assert_close(net(x, paths), net(x, one_hot))
+
+    def test_the_path_is_the_derived_networks_cell(self):
+        """With `none` out and affine off, a path of the supernet computes what the network of its genotype computes."""
+        net = self.supernet(none=False).eval()
+        genotype = random_genotype(net.space, 2, 1)
+        derived = Network(genotype, 1, 10, 4, 3, 8).eval()
+        paths = net.space.paths(genotype)
+        derived.stem.load_state_dict(net.stem.state_dict(), strict=False)
+        for mine, theirs in zip(derived.cells, net.cells, strict=True):
+            mine.preprocess0.load_state_dict(theirs.preprocess0.state_dict(), strict=False)
+            mine.preprocess1.load_state_dict(theirs.preprocess1.state_dict(), strict=False)
+            chosen = zip(theirs.edges, paths[theirs.kind], strict=True)
+            taken = [mixed[mixed.ids.index(choice)] for mixed, choice in chosen if choice is not None]
+            for op, candidate in zip(mine.ops, taken, strict=True):
+                if not isinstance(candidate, nn.Sequential) or not isinstance(candidate[0], nn.MaxPool2d | nn.AvgPool2d):
+                    op.load_state_dict(candidate.state_dict(), strict=False)
+        derived.classifier.load_state_dict(net.classifier.state_dict(), strict=False)
+        x = torch.rand(2, 1, 8, 8)
+        # Pools carry a BatchNorm in the supernet, whose running statistics are still 0 and 1.
+        torch.testing.assert_close(derived(x), net(x, paths), rtol=1e-3, atol=1e-4)
+
+    def test_rules_with_equal_weights_get_equal_alpha_gradients(self):
+        """A rule has no instantaneous signal: ∂L/∂α sees what a candidate computes, not how it learns."""
+        net = self.supernet(protocol="released").double()
+        rows = net.space.candidates
+        for cell in net.cells:
+            for mixed in cell.edges:
+                first = {}
+                for i, op in zip(mixed.ids, mixed, strict=True):
+                    twin = first.setdefault(rows[i].operation, op)
+                    for own, other in zip(op.parameters(), twin.parameters(), strict=True):
+                        own.data.copy_(other.data)
+        net.alphas["normal"].data.zero_(), net.alphas["reduce"].data.zero_()
+        net(torch.rand(4, 1, 8, 8, dtype=torch.float64)).square().sum().backward()
+        for kind in ("normal", "reduce"):
+            grad = net.alphas[kind].grad
+            assert grad.abs().max() > 0
+            for operation in ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "skip_connect"):
+                columns = [i for i, c in enumerate(rows) if c.operation == operation]
+                spread = grad[:, columns].max(1).values - grad[:, columns].min(1).values
+                assert (spread <= 1e-10 * grad.abs().max()).all()
+
+    def test_alphas_are_no_weights(self):
+        net = self.supernet()
+        assert len(net.weights()) + 2 == len(list(net.parameters()))
