@@ -83,20 +83,22 @@ class LoopState:
         )
         return cls(model, optimiser, sums=torch.zeros(2, dtype=torch.float64, device=next(model.parameters()).device))
 
-    PLAIN = ("epoch", "step", "sums", "images", "curves", "best", "status")
+    PLAIN = ("epoch", "step", "images", "curves", "best", "status")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything by plain types and tensors, so that it loads without unpickling code."""
+        """Return everything by plain types and tensors, so that it loads without unpickling code, from a file on the CPU."""
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "rng": rng_state(self.sums.device),
+            "sums": self.sums,
             **{name: getattr(self, name) for name in self.PLAIN},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.sums.copy_(state["sums"])
         for name in self.PLAIN:
             setattr(self, name, state[name])
         restore_rng(state["rng"], self.sums.device)

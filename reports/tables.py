@@ -98,9 +98,10 @@ class SearchGroup:
     def timing(self, name: str) -> Summary:
         return Summary.of(float(run.timings[name]) for run in self.runs.values() if name in run.timings)
 
-    def last(self, log: str) -> Summary:
-        """Return the last entry of an evolution's log."""
-        return Summary.of(run.arrays[f"evolution/{log}"][-1] for run in self.runs.values() if f"evolution/{log}" in run.arrays)
+    def at(self, log: str, epoch: int) -> Summary:
+        """Return the first (0) or last (-1) entry of an evolution's log."""
+        logs = (run.arrays.get(f"evolution/{log}", []) for run in self.runs.values())
+        return Summary.of(entries[epoch] for entries in logs if len(entries))
 
     def genotypes(self) -> dict[int, dict[str, list[list[Any]]]]:
         return {seed: json.loads(run.metrics["genotype"]) for seed, run in self.runs.items() if "genotype" in run.metrics}

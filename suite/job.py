@@ -59,14 +59,14 @@ class Checkpoint:
             torch.save({"params": json.dumps(self.params, sort_keys=True), "state": state}, partial)
         self.saved = time.monotonic()
 
-    def load(self, device: Any = "cpu") -> dict[str, Any] | None:
-        """Return the saved state, or nothing if there is none that can be used; says so if one cannot."""
+    def load(self) -> dict[str, Any] | None:
+        """Return the saved state, on the CPU, or nothing if there is none that can be used; says so if one cannot."""
         import torch
 
         if not self.path.exists():
             return None
         try:
-            saved = torch.load(self.path, map_location=device, weights_only=True)
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
             if saved["params"] == json.dumps(self.params, sort_keys=True):
                 return saved["state"]
             reason = "it belongs to other parameters or another device"

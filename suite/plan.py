@@ -161,7 +161,8 @@ def _model_trials(benchmark: spec.Benchmark, protocol: str, skipped: dict[str, s
         for name in models.names:
             for rule in models.rules:
                 for seed in benchmark.seeds:
-                    yield _trial(benchmark, protocol, merged, overrides, skipped, dataset, name, None, rule, seed, {rule})
+                    settings = _relevant(merged, {rule})
+                    yield _trial(benchmark, protocol, settings, overrides, skipped, dataset, name, None, rule, seed, plain=rule == "bp")
 
 
 def _cell_trials(
@@ -184,12 +185,14 @@ def _cell_trials(
                     skipped[f"{network} {rules}"] = "DARTS's own genotypes are BP's already, which `searched` says"
                     continue
                 mentioned = set(catalog.RULES) if rules in ("searched", "shuffled") else {rules}
+                settings = _relevant(merged, mentioned | {merged["outer_rule"]})
+                plain = (rules == "bp" or (parent and parent.rule_set == ("bp",) and rules == "searched")) and merged["outer_rule"] == "bp"
                 id = parent and parent.id
-                yield _trial(benchmark, protocol, merged, overrides, skipped, dataset, network, id, rules, seed, mentioned)
+                yield _trial(benchmark, protocol, settings, overrides, skipped, dataset, network, id, rules, seed, plain=bool(plain))
 
 
-def _trial(benchmark, protocol, merged, overrides, skipped, dataset, network, parent, rules, seed, mentioned: set[str]) -> Trial:
-    settings = _relevant(merged, mentioned | {merged.get("outer_rule", "bp")})
+def _trial(benchmark, protocol, settings, overrides, skipped, dataset, network, parent, rules, seed, *, plain: bool) -> Trial:
+    """Make a trial; `plain` says that all of its network learns by BP."""
     return Trial(
         dataset=dataset,
         network=network,
@@ -201,7 +204,7 @@ def _trial(benchmark, protocol, merged, overrides, skipped, dataset, network, pa
         threads=benchmark.threads,
         protocols=(protocol,),
         overrides=tuple(name for name in overrides if name in settings),
-        evaluation=_evaluation(benchmark.attacks, rules, skipped),
+        evaluation=_evaluation(benchmark.attacks, plain, skipped),
     )
 
 
@@ -225,7 +228,7 @@ def _relevant(settings: Mapping[str, Any], rules: set[str]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in dropped}
 
 
-def _evaluation(attacks: spec.Attacks | None, rules: str, skipped: dict[str, str]) -> Evaluation | None:
+def _evaluation(attacks: spec.Attacks | None, plain: bool, skipped: dict[str, str]) -> Evaluation | None:
     if attacks is None:
         return None
     pairs = []
@@ -234,7 +237,7 @@ def _evaluation(attacks: spec.Attacks | None, rules: str, skipped: dict[str, str
             pairs.append((attack, "none"))
             continue
         for gradient in sorted(attacks.gradients):
-            if rules == "bp" and gradient == "rule" and "true" in attacks.gradients:
+            if plain and gradient == "rule" and "true" in attacks.gradients:
                 skipped[f"attacks on bp through the rule: {attack}"] = "bp's own gradient is the true one, which runs"
                 continue
             pairs.append((attack, gradient))

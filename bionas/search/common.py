@@ -101,7 +101,7 @@ class SearchState:
         )
         return cls(supernet, optimiser, sums=torch.zeros(2, dtype=torch.float64, device=supernet.alphas["normal"].device))
 
-    PLAIN = ("epoch", "step", "sums", "images", "curves", "trace", "genotypes", "extra", "passes", "status", "genotype")
+    PLAIN = ("epoch", "step", "images", "curves", "trace", "genotypes", "extra", "passes", "status", "genotype")
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything by plain types and tensors, so that it loads without unpickling code."""
@@ -109,6 +109,7 @@ class SearchState:
             "supernet": self.supernet.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "alpha_optimiser": self.alpha_optimiser and self.alpha_optimiser.state_dict(),
+            "sums": self.sums,
             **{name: getattr(self, name) for name in self.PLAIN},
         }
 
@@ -117,6 +118,7 @@ class SearchState:
         self.optimiser.load_state_dict(state["optimiser"])
         if self.alpha_optimiser is not None:
             self.alpha_optimiser.load_state_dict(state["alpha_optimiser"])
+        self.sums.copy_(state["sums"])
         for name in self.PLAIN:
             setattr(self, name, state[name])
 

@@ -19,7 +19,7 @@ NONE = False
 
 @dataclass(frozen=True)
 class Settings:
-    """How many genotypes are ranked. As many as there are epochs cost as many image passes as DARTS's second half."""
+    """How many genotypes are ranked. Twice as many as there are epochs make as many image passes as DARTS, α's steps included."""
 
     candidates: int
 

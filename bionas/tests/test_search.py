@@ -173,6 +173,25 @@ class TestEvolution:
         assert better == pytest.approx(loss + 0.4, rel=1e-5) and worse == pytest.approx(loss - 0.4, rel=1e-5)
 
 
+def test_keeping_a_run_over_epochs_is_what_lets_it_adapt_in_588_dimensions():
+    scale = 10 ** np.linspace(0, 2, 588)
+
+    def descend(variant, kept):
+        settings = eg.Settings(**{**EG, "variant": variant, "population": 50})
+        mean, run = np.zeros(588), None
+        for epoch in range(35):
+            if run is None or not kept:
+                run = eg.Evolution(mean, epoch, settings, [])
+            for _ in range(3):
+                run.tell([float((scale * (z - 1) ** 2).sum()) for z in run.ask()])
+            mean = run.strategy.mean
+        return run.strategy.sigma, (scale * (mean - 1) ** 2).sum() / scale.sum()
+
+    (fresh_sigma, fresh), (_, full), (kept_sigma, diagonal) = (descend("paper", False), descend("paper", True), descend("repaired", True))
+    assert fresh_sigma > 0.4 and kept_sigma < 0.2
+    assert diagonal < full < 0.6 * fresh
+
+
 def test_random_search_returns_the_best_of_its_ranking():
     state, _ = finished("random")
     ranked, accuracies = state.extra["ranked"], state.extra["accuracies"]

@@ -59,7 +59,7 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     method.prepare(state, own)
     seconds = 0.0
     checkpoint = Checkpoint(args.out / "search.checkpoint", {**params, "on": device.type}, args.checkpoint_seconds)
-    if saved := checkpoint.load(device):
+    if saved := checkpoint.load():
         state.load_state_dict(saved["search"])
         seconds = saved["seconds"]
         print(f"{params['id']}: going on after epoch {state.epoch}, step {state.step}", flush=True)

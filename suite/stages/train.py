@@ -56,7 +56,7 @@ def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out
     state = loop.LoopState.start(model, train_settings)
     epoch_seconds: list[float] = []
     checkpoint = Checkpoint(args.out / "train.checkpoint", {**params, "on": device.type}, args.checkpoint_seconds)
-    if saved := checkpoint.load(device):
+    if saved := checkpoint.load():
         state.load_state_dict(saved["loop"])
         epoch_seconds = saved["epoch_seconds"]
         print(f"{params['id']}: going on after epoch {state.epoch}, step {state.step}", flush=True)
