@@ -29,6 +29,7 @@ def render(results: tables.Results) -> str:
         selected_on_test=any("selected on test" in str(run.metrics.get("test_error_of")) for run in results.runs),
         charts=charts,
         css=(HERE / "style.css").read_text(),
+        controls=tables.controls(results),
         masking=tables.masking(results),
         largest_gap=_largest_gap(results),
         provenance=_shared_provenance(results),

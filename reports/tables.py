@@ -38,6 +38,38 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """A mean of differences paired by seed; from three seeds on with its 95 % interval (t, over seeds).
+
+    An interval from two seeds would say more of the test set's grid than of what is compared.
+    """
+
+    mean: float
+    half: float  # of the interval; NaN where there is none
+    n: int
+
+    @classmethod
+    def paired(cls, ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference:
+        summary = Summary.of(ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys()))
+        half = stats.t.ppf(0.975, summary.n - 1) * summary.sd / math.sqrt(summary.n) if summary.n > 2 else math.nan
+        return cls(summary.mean, float(half), summary.n)
+
+    def __str__(self) -> str:
+        if not self.n:
+            return "–"
+        return f"{self.mean:+.2f}" + (f" [{self.mean - self.half:+.2f}, {self.mean + self.half:+.2f}]" if self.n > 2 else "")
+
+    @property
+    def reading(self) -> str:
+        """Say in words whether the interval leaves 0 out."""
+        if self.n < 3:
+            return "too few seeds" if self.n else "–"
+        if abs(self.mean) <= self.half:
+            return "tie: the interval holds 0"
+        return "more" if self.mean > 0 else "less"
+
+
+@dataclass(frozen=True)
 class Variant:
     """One network under one assignment of rules and one set of settings: its runs over seeds."""
 
@@ -93,7 +125,10 @@ class SearchGroup:
     runs: Mapping[int, store.Run]  # by seed
 
     def metric(self, name: str) -> Summary:
-        return Summary.of(run.metrics[name] for run in self.runs.values() if run.status == "ok" and name in run.metrics)
+        return Summary.of(self.by_seed(name).values())
+
+    def by_seed(self, name: str) -> dict[int, float]:
+        return {seed: run.metrics[name] for seed, run in self.runs.items() if run.status == "ok" and name in run.metrics}
 
     def timing(self, name: str) -> Summary:
         return Summary.of(float(run.timings[name]) for run in self.runs.values() if name in run.timings)
@@ -119,21 +154,10 @@ class Block:
         return other.rules == ("searched" if variant.is_cell else "bp") and (not variant.is_cell or other.network == variant.network)
 
     def difference(self, variant: Variant, metric: str) -> str:
-        """Return the mean paired difference to BP, or to the same cell as searched; or a dash.
-
-        From three seeds on with its 95 % interval (t, over seeds).
-        """
+        """Return the paired difference to BP, or to the same cell as searched; or a dash."""
         same = [v for v in self.variants if v.protocols[:1] == variant.protocols[:1]]
         baseline = next((v for v in same if self._is_baseline(v, variant)), variant)
-        if baseline is variant:
-            return "–"
-        ours, theirs = variant.by_seed(metric), baseline.by_seed(metric)
-        gaps = [ours[seed] - theirs[seed] for seed in ours.keys() & theirs.keys()]
-        summary = Summary.of(gaps)
-        if summary.n < 3:  # an interval from two seeds says more of the test set's grid than of the rule
-            return f"{summary.mean:+.2f}" if summary.n else "–"
-        half = stats.t.ppf(0.975, summary.n - 1) * summary.sd / math.sqrt(summary.n)
-        return f"{summary.mean:+.2f} [{summary.mean - half:+.2f}, {summary.mean + half:+.2f}]"
+        return "–" if baseline is variant else str(Difference.paired(variant.by_seed(metric), baseline.by_seed(metric)))
 
 
 @dataclass(frozen=True)
@@ -219,6 +243,41 @@ def _grouped(entries: list[dict[str, Any]], names: tuple[str, ...]) -> list[tupl
             parts["parent"] = parts["parent"].rpartition("/")[0]
         groups.setdefault(json.dumps(parts, sort_keys=True), []).append(entry)
     return [({k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(key).items()}, group) for key, group in groups.items()]
+
+
+@dataclass(frozen=True)
+class Control:
+    """A search beside its control: how much better its supernet judges, and its retrained cell errs, by seed."""
+
+    search: SearchGroup
+    control: SearchGroup
+    val_accuracy: Difference | None  # none against random search, whose figure is a path's
+    test_error: Difference
+
+
+def controls(results: Results) -> list[Control]:
+    """Set every search beside the same search by shuffled labels, and beside random search, where the definition has them."""
+    retrained = {
+        (v.dataset, v.parent, v.protocols[:1]): v.by_seed("test_error")
+        for block in results.blocks
+        for v in block.variants
+        if v.parent and v.rules == "searched"
+    }
+
+    def errors(group: SearchGroup) -> dict[int, float]:
+        return retrained.get((group.dataset, f"{group.dataset}/{group.name}", group.protocols[:1]), {})
+
+    rows = []
+    for search in results.searches:
+        for control in results.searches:
+            same = ("dataset", "rule_set", "protocols")
+            if any(getattr(search, name) != getattr(control, name) for name in same) or search.method not in ("darts", "eg"):
+                continue
+            null = control.method == f"{search.method}-null" and control.settings == search.settings
+            if null or control.method == "random":
+                judged = Difference.paired(search.by_seed("val_accuracy"), control.by_seed("val_accuracy")) if null else None
+                rows.append(Control(search, control, judged, Difference.paired(errors(search), errors(control))))
+    return rows
 
 
 def masking(results: Results) -> list[dict[str, Any]]:

@@ -17,14 +17,15 @@ EVIL = "<script>alert(1)</script>\"'&"
 CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 
 
-def trial(rule, seed, error, status="ok", robust=(True, True)):
+def trial(rule, seed, error, status="ok", robust=(True, True), parent=None):
     """One trial's plan entry and its two runs; robust: under fgsm, through the rule and through the true gradient."""
-    id = f"digits/resnet20/{rule}/seed{seed}-0000000{seed}"
+    network = f"{parent}-bio" if parent else "resnet20"
+    id = f"digits/{network}/{rule}/seed{seed}-0000000{seed}"
     entry = {
         "id": id,
         "dataset": "digits",
-        "network": "resnet20",
-        "parent": None,
+        "network": network,
+        "parent": parent and f"digits/{parent}-bio/seed{seed}-0",
         "rules": rule,
         "seed": seed,
         "settings": {"lr": 0.1},
@@ -34,8 +35,8 @@ def trial(rule, seed, error, status="ok", robust=(True, True)):
     entry["evaluation"] = {"id": "e", "preset": "paper", "images": 2, "attacks": [["fgsm", "rule"], ["fgsm", "true"], ["onepixel", "none"]]}
     entry["evaluation"]["parameters"] = {"fgsm": {"eps": 0.35}, "onepixel": {"pixels": 1}}
     metrics = {"num_parameters": 269_034, "flops": 2_520_000, "train_accuracy": 99.0, f"layers_{rule}": 20, f"weights_{rule}": 268_000}
-    if status == "ok":
-        metrics["test_error"] = error
+    metrics |= {"test_error": error} if status == "ok" else {}
+    metrics |= {"genotype": "{}"} if parent else {}
     curves = {f"curves/{c}": np.array([2.0, 1.0]) for c in ("lr", "train_loss", "train_accuracy")}
     curves |= {"curves/val_accuracy": np.array([np.nan, np.nan])}
     train = store.Run("train", id, {}, status, metrics, curves, {"seconds": 60.0}, {"commit": EVIL, "device": "cpu"})
@@ -49,14 +50,15 @@ def trial(rule, seed, error, status="ok", robust=(True, True)):
     return entry, train, evaluation
 
 
-def search(seed):
-    """One search's plan entry and its run; a name and an operation are evil."""
-    entry = {"id": f"digits/darts-bio/seed{seed}-0", "dataset": "digits", "name": "darts-bio", "method": "darts", "rule_set": ["fa", "usf"]}
+def search(seed, method="darts", judged=80.0):
+    """One search's plan entry and its run."""
+    name = f"{method}-bio"
+    entry = {"id": f"digits/{name}/seed{seed}-0", "dataset": "digits", "name": name, "method": method, "rule_set": ["fa", "usf"]}
     entry |= {"protocols": ["repaired"], "settings": {"variant": "repaired"}, "seed": seed}
     cells = {
         kind: [["sep_conv_3x3:usf", 0], ["max_pool_3x3", 1], ["skip_connect", 2], ["dil_conv_5x5:fa", 1]] for kind in ("normal", "reduce")
     }
-    metrics = {"val_accuracy": 80.0 + seed, "alpha_span": 0.1, "candidates": 8, "images_trained": 10, "images_judged": 20}
+    metrics = {"val_accuracy": judged + seed, "alpha_span": 0.1, "candidates": 8, "images_trained": 10, "images_judged": 20}
     curves = {"curves/val_accuracy": np.array([50.0, 80.0]), "curves/alpha_span": np.array([0.0, 0.1])}
     run = store.Run("search", entry["id"], {}, "ok", {**metrics, "genotype": json.dumps(cells)}, curves, {"search_seconds": 90.0})
     return entry, run
@@ -64,14 +66,13 @@ def search(seed):
 
 @pytest.fixture
 def metrics(tmp_path):
-    def make(trials, verdict=(), with_search=False):
+    def make(trials, verdict=(), searches=()):
         path = tmp_path / "metrics.h5"
         with h5py.File(path, "w") as file:
             for entry, train, evaluation in trials:
                 store.write_group(file.create_group(f"trial/{entry['id']}/train"), train)
                 store.write_group(file.create_group(f"trial/{entry['id']}/evaluation"), evaluation)
             entries = [entry for entry, *_ in trials]
-            searches = [search(seed) for seed in (0, 1)] if with_search else []
             for entry, run in searches:
                 store.write_group(file.create_group(f"search/{entry['id']}"), run)
             plan = {"benchmark": "demo", "about": EVIL, "datasets": ["digits"], "trials": entries, "searches": [e for e, _ in searches]}
@@ -104,6 +105,25 @@ def test_difference_to_bp_is_paired_by_seed_with_a_t_interval_from_three_seeds_o
     assert block.difference(block.variants[1], "test_error") == "+5.00 [+2.52, +7.48]"
 
 
+def test_a_difference_says_when_it_is_a_tie():
+    # differences 4, 6, 5: mean 5, sd 1; and −1, 1, 3: mean 1, sd 2
+    assert tables.Difference.paired({0: 9, 1: 8, 2: 7, 3: 1}, {0: 5, 1: 2, 2: 2}).reading == "more"
+    assert tables.Difference.paired({0: 5, 1: 2, 2: 2}, {0: 9, 1: 8, 2: 7}).reading == "less"
+    tie = tables.Difference.paired({0: 0, 1: 1, 2: 3}, {0: 1, 1: 0, 2: 0})
+    assert tie.reading == "tie: the interval holds 0" and str(tie) == "+1.00 [-3.97, +5.97]"
+    assert tables.Difference.paired({0: 1, 1: 1}, {0: 0, 1: 0}).reading == "too few seeds"
+    assert str(tables.Difference.paired({0: 1}, {1: 1})) == "–"
+
+
+def test_a_search_is_set_beside_its_null_search_and_beside_random_search(metrics):
+    searches = [search(seed, method, judged) for method, judged in (("darts", 80), ("darts-null", 60), ("random", 30)) for seed in (0, 1)]
+    cells = [trial("searched", seed, error, parent=name) for name, error in (("darts", 2.0), ("darts-null", 5.0)) for seed in (0, 1)]
+    null, random = tables.controls(tables.read(metrics(cells, searches=searches)))
+    assert (null.search.name, null.control.name, random.control.name) == ("darts-bio", "darts-null-bio", "random-bio")
+    assert str(null.val_accuracy) == "+20.00" and str(null.test_error) == "-3.00"
+    assert random.val_accuracy is None and str(random.test_error) == "–"  # none was retrained
+
+
 def test_a_diverged_seed_leaves_the_other_seeds_columns_alone(metrics):
     (block,) = tables.read(metrics([*TRIALS, trial("fa", 2, 0, status="diverged")])).blocks
     fa = block.variants[1]
@@ -131,7 +151,7 @@ def test_page_shows_the_numbers_of_the_file(metrics):
 
 
 def test_searches_and_their_genotypes_are_shown(metrics):
-    page = page_of(metrics(TRIALS, with_search=True))
+    page = page_of(metrics(TRIALS, searches=[search(0), search(1)]))
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
     for words in ("darts-bio", "FA, uSF", "80.50 ± 0.71", "1.5 min", "Genotypes of darts-bio on digits", "normal cell", "dil conv 5×5"):
         assert words in text, words
@@ -196,7 +216,7 @@ def test_a_real_browser_finds_nothing_to_complain_about_and_fetches_nothing(metr
     from playwright.sync_api import sync_playwright
 
     page_file = tmp_path / "report.html"
-    render.main([str(metrics(TRIALS, with_search=True)), str(page_file)])
+    render.main([str(metrics(TRIALS, searches=[search(0), search(1)])), str(page_file)])
     complaints, requests = [], []
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
