@@ -28,7 +28,7 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Searcher:
-    """One search method: its module (`NONE`, `Settings`, `prepare`, `search`), and the settings that are its alone."""
+    """One search method: its module (`NONE`, `MIXES`, `Settings`, `prepare`, `search`), and the settings that are its alone."""
 
     module: str
     settings: tuple[str, ...]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from bionas.bank import Bank
 from bionas.rules import INITS, seed_feedback
 from bionas.seeds import generator
 
@@ -24,6 +25,15 @@ class Normalize(nn.Module):
         return (x - self.mean) / self.std
 
 
+def named_weights(model: nn.Module) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """Yield (name, weight, bias) of every conv and linear, those of a bank by the names that they have outside of one."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            yield name, layer.weight, layer.bias
+        elif isinstance(layer, Bank):
+            yield from ((name, weight, None) for name, weight in layer.views(layer.weight))
+
+
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int, init: str = "xavier") -> nn.Module:
     """Draw every conv and linear weight from the stream of its own name, the same under every rule (paper §3.4: Xavier).
@@ -31,17 +41,15 @@ def initialise(model: nn.Module, seed: int, init: str = "xavier") -> nn.Module:
     `kaiming` is torch's default, biases included; under `xavier` biases are 0. Also seeds the feedback with `seed`.
     """
     assert init in INITS
-    for name, layer in model.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            stream = generator(seed, "init", name)
-            if init == "xavier":
-                nn.init.xavier_uniform_(layer.weight, generator=stream)
-            else:
-                nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=stream)
-            if layer.bias is not None:
-                fan_in = layer.weight[0].numel()
-                bound = 0.0 if init == "xavier" else fan_in**-0.5
-                nn.init.uniform_(layer.bias, -bound, bound, generator=stream)
+    for name, weight, bias in named_weights(model):
+        stream = generator(seed, "init", name)
+        if init == "xavier":
+            nn.init.xavier_uniform_(weight, generator=stream)
+        else:
+            nn.init.kaiming_uniform_(weight, a=5**0.5, generator=stream)
+        if bias is not None:
+            bound = 0.0 if init == "xavier" else weight[0].numel() ** -0.5
+            nn.init.uniform_(bias, -bound, bound, generator=stream)
     return seed_feedback(model, seed)
 
 

@@ -90,6 +90,9 @@ class _Conv(torch.autograd.Function):
         return *grads, None, None, None, None, None
 
 
+conv2d_with_feedback = _Conv.apply  # (x, weight, bias, B, stride, padding, dilation, groups)
+
+
 class _Linear(torch.autograd.Function):
     """linear whose input gradient runs through B, for inputs of any number of leading dimensions."""
 
@@ -115,39 +118,56 @@ class _Linear(torch.autograd.Function):
 # ---------------------------------------------------------------------------------------------- the layers
 
 
-class _RuleLayer:
-    """What conv and linear layers share: the rule, and R with its seed, name and update count."""
+class FeedbackOwner:
+    """What every module with feedback shares, a layer or a bank of them: the settings of R, its seed, and its update count."""
 
-    def _set_rule(self, rule: str, scale: str, init: str, redraw: str) -> None:
-        self.rule = catalog.choose("rule", rule, catalog.RULES)
+    def set_feedback(self, scale: str, init: str, redraw: str) -> None:
         self.scale = catalog.choose("scale", scale, SCALES)
         self.init = catalog.choose("init", init, INITS)
         self.redraw = catalog.choose("brsf_redraw", redraw, REDRAWS)
-        self.definition: Rule = catalog.load(catalog.RULES[rule])
         self.exact = False  # B := W, see true_gradient
-        drawn = self.definition.draw in ("signed", "magnitude")
-        self.register_buffer("R", torch.empty_like(self.weight, requires_grad=False) if drawn else None)
         self.reseed(0, "")
+
+    @staticmethod
+    def definition(rule: str) -> Rule:
+        return catalog.load(catalog.RULES[rule])
 
     def reseed(self, seed: int, name: str) -> None:
         """Start R's stream for this seed and layer name, at update 0."""
         self.seed, self.name, self.update = seed, name, 0
-        self._draw()
+        self.draw()
 
     def advance(self) -> None:
         """Count one weight update, and redraw R if the rule says so."""
         if self.redraw == "update":
-            self._redraw()
+            self._count()
 
-    def _count_forward(self) -> None:
+    def count_forward(self) -> None:
         """Under `brsf_redraw: forward`, as biotorch: redraw at every forward, in evaluation, too."""
         if self.redraw == "forward" and not self.exact:
-            self._redraw()
+            self._count()
 
-    def _redraw(self) -> None:
+    def _count(self) -> None:
         self.update += 1
-        if self.definition.redraw:
-            self._draw()
+        if any(self.definition(rule).redraw for rule in self.rules):
+            self.draw()
+
+    def get_extra_state(self) -> dict[str, int | str]:
+        return {"seed": self.seed, "name": self.name, "update": self.update}
+
+    def set_extra_state(self, state: dict[str, int | str]) -> None:
+        self.seed, self.name, self.update = state["seed"], state["name"], state["update"]
+
+
+class _RuleLayer(FeedbackOwner):
+    """What conv and linear layers share: the rule, and R."""
+
+    def _set_rule(self, rule: str, scale: str, init: str, redraw: str) -> None:
+        self.rule = catalog.choose("rule", rule, catalog.RULES)
+        self.rules = (rule,)
+        self.draws = self.definition(rule).draw
+        self.register_buffer("R", torch.empty_like(self.weight, requires_grad=False) if self.draws in ("signed", "magnitude") else None)
+        self.set_feedback(scale, init, redraw)
 
     def feedback(self) -> Tensor:
         """Return the B in use, of the weight's shape; it takes no part in autograd."""
@@ -155,8 +175,8 @@ class _RuleLayer:
             weight = self.weight.detach()
             if self.exact:
                 return weight
-            R = self._scale(weight) if self.definition.draw == "scale" else self.R
-            return self.definition.feedback(weight, R)
+            R = self._scale(weight) if self.draws == "scale" else self.R
+            return self.definition(self.rule).feedback(weight, R)
 
     def _scale(self, weight: Tensor) -> Tensor | float:
         if self.scale == "rms":
@@ -164,22 +184,16 @@ class _RuleLayer:
         return 1.0 if self.scale == "none" else init_bound(weight, self.init) / math.sqrt(3)  # the std of U(-bound, bound)
 
     @torch.no_grad()
-    def _draw(self) -> None:
+    def draw(self) -> None:
+        """Draw R for this seed, name and update, if the rule has one."""
         if self.R is None or self.R.is_meta:
             return
         u = uniform(self.R, derive(self.seed, "feedback", self.name, self.update))  # [0, 1)
-        bound = init_bound(self.weight, self.init)
-        self.R.copy_((2 * u - 1) * bound if self.definition.draw == "signed" else u * bound)
+        self.R.copy_(magnitude(self.definition(self.rule), u, init_bound(self.weight, self.init)))
 
     def _feeds_back(self, x: Tensor) -> bool:
         """Whether anything will ask for B: without an input gradient (the first layer, evaluation) every rule is plain."""
-        return self.definition.draw != "nothing" and not self.exact and torch.is_grad_enabled() and x.requires_grad
-
-    def get_extra_state(self) -> dict[str, int | str]:
-        return {"seed": self.seed, "name": self.name, "update": self.update}
-
-    def set_extra_state(self, state: dict[str, int | str]) -> None:
-        self.seed, self.name, self.update = state["seed"], state["name"], state["update"]
+        return self.draws != "nothing" and not self.exact and torch.is_grad_enabled() and x.requires_grad
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, rule={self.rule}"
@@ -193,7 +207,7 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
         self._set_rule(rule, scale, init, brsf_redraw)
 
     def forward(self, x: Tensor) -> Tensor:
-        self._count_forward()
+        self.count_forward()
         if not self._feeds_back(x):
             return super().forward(x)
         if x.dim() == 3:
@@ -205,7 +219,7 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
         if self.padding_mode != "zeros" or isinstance(padding, str):  # pad first: the backward op knows plain numbers only
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             x, padding = F.pad(x, self._reversed_padding_repeated_twice, mode=mode), (0, 0)
-        return _Conv.apply(x, self.weight, self.bias, self.feedback(), self.stride, padding, self.dilation, self.groups)
+        return conv2d_with_feedback(x, self.weight, self.bias, self.feedback(), self.stride, padding, self.dilation, self.groups)
 
 
 class RuleLinear(_RuleLayer, nn.Linear):
@@ -216,7 +230,7 @@ class RuleLinear(_RuleLayer, nn.Linear):
         self._set_rule(rule, scale, init, brsf_redraw)
 
     def forward(self, x: Tensor) -> Tensor:
-        self._count_forward()
+        self.count_forward()
         if not self._feeds_back(x):
             return super().forward(x)
         return _Linear.apply(x, self.weight, self.bias, self.feedback())
@@ -231,24 +245,29 @@ def init_bound(weight: Tensor, init: str) -> float:
     return math.sqrt(6 / (fan_in + fan_out)) if init == "xavier" else 1 / math.sqrt(fan_in)
 
 
+def magnitude(rule: Rule, u: Tensor, bound: Tensor | float) -> Tensor:
+    """Return R of the rule from uniform numbers in [0, 1): U(-bound, bound) where R is signed, its magnitude elsewhere."""
+    return (2 * u - 1) * bound if rule.draw == "signed" else u * bound
+
+
 # ---------------------------------------------------------------------------------------------- whole models
 
 
-def rule_layers(model: nn.Module) -> Iterator[tuple[str, _RuleLayer]]:
-    """Yield (qualified name, layer) for every layer that has a rule, BP's included."""
-    return ((name, m) for name, m in model.named_modules() if isinstance(m, _RuleLayer))
+def feedback_owners(model: nn.Module) -> Iterator[tuple[str, FeedbackOwner]]:
+    """Yield (qualified name, module) for every layer, or bank of layers, that has a rule, BP's included."""
+    return ((name, m) for name, m in model.named_modules() if isinstance(m, FeedbackOwner))
 
 
 def seed_feedback(model: nn.Module, seed: int) -> nn.Module:
     """Give every rule layer its qualified name and the seed, and draw its R at update 0."""
-    for name, layer in rule_layers(model):
+    for name, layer in feedback_owners(model):
         layer.reseed(seed, name)
     return model
 
 
 def advance(model: nn.Module) -> None:
     """Count one weight update: call it after every optimiser step. brSF draws its magnitudes anew."""
-    for _, layer in rule_layers(model):
+    for _, layer in feedback_owners(model):
         layer.advance()
 
 
@@ -321,7 +340,7 @@ def true_gradient(model: nn.Module) -> Iterator[nn.Module]:
     foreign = [name for name, m in model.named_modules() if type(m).__module__.startswith("biotorch.")]
     if foreign:
         raise ValueError(f"gradient: 'true' needs the native backend; biotorch's layers cannot be switched ({foreign[0]} is one)")
-    before = [(layer, layer.exact) for _, layer in rule_layers(model)]
+    before = [(layer, layer.exact) for _, layer in feedback_owners(model)]
     try:
         for layer, _ in before:
             layer.exact = True

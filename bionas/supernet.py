@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from bionas.bank import Bank
+from bionas.fused import Fan, columns
 from bionas.ops import FactorizedReduce, ReLUConvBN, build
 from bionas.parts import Normalize
 from bionas.rules import RuleLinear, seed_feedback
@@ -48,17 +50,41 @@ class Cell(nn.Module):
     """Two preprocessed inputs, `nodes` nodes; the output concatenates the nodes."""
 
     def __init__(
-        self, space: SearchSpace, nodes: int, before: int, last: int, channels: int, reduction: bool, reduced: bool, **learning
+        self, space: SearchSpace, nodes: int, before: int, last: int, channels: int, reduction: bool, reduced: bool, name: str, fused: bool, **learning
     ) -> None:
         super().__init__()
-        self.kind, self.nodes = "reduce" if reduction else "normal", nodes
+        self.kind, self.nodes, self.fused = "reduce" if reduction else "normal", nodes, fused
         outer = {"affine": False, "rule": "bp", **learning}
         self.preprocess0 = (FactorizedReduce if reduced else ReLUConvBN)(before, channels, **outer)
         self.preprocess1 = ReLUConvBN(last, channels, **outer)
-        self.edges = nn.ModuleList(MixedOp(space, channels, edge_stride(reduction, source), **learning) for source, _ in edges(nodes))
+        if not fused:
+            self.edges = nn.ModuleList(MixedOp(space, channels, edge_stride(reduction, source), **learning) for source, _ in edges(nodes))
+            return
+        leaving = [[i for i, (source, _) in enumerate(edges(nodes)) if source == state] for state in range(nodes + 1)]
+        self.fans = nn.ModuleList(
+            Fan(space, channels, edge_stride(reduction, state), name, edges_, **learning) for state, edges_ in enumerate(leaving)
+        )
+        self.register_buffer("rows", torch.tensor([i for edges_ in leaving for i in edges_]), persistent=False)
+        self.register_buffer("columns", torch.tensor(columns(space)), persistent=False)
 
     def forward(self, s0: Tensor, s1: Tensor, choices: Tensor | Sequence[int | None]) -> Tensor:
         states = [self.preprocess0(s0), self.preprocess1(s1)]
+        return self._fused(states, choices) if self.fused else self._plain(states, choices)
+
+    def _fused(self, inputs: list[Tensor], choices: Tensor) -> Tensor:
+        """Maps are channel-major here, (C, N, H, W). A fan hands its parts on to the nodes that come after its state."""
+        states = [x.transpose(0, 1).contiguous() for x in inputs]
+        nodes: list[Tensor | int] = [0] * self.nodes
+        weights = choices.index_select(0, self.rows).index_select(1, self.columns).split([len(fan.edges) for fan in self.fans])
+        for i, (fan, own) in enumerate(zip(self.fans, weights, strict=True)):
+            if i >= 2:
+                states.append(nodes[i - 2])
+            parts = fan(states[i], own)
+            for node, part in zip(range(self.nodes - len(parts), self.nodes), parts, strict=True):
+                nodes[node] = nodes[node] + part
+        return torch.cat(nodes).transpose(0, 1).contiguous()
+
+    def _plain(self, states: list[Tensor], choices: Tensor | Sequence[int | None]) -> Tensor:
         edge = 0
         for _ in range(self.nodes):
             taken = [(self.edges[edge + i], state, choices[edge + i]) for i, state in enumerate(states)]
@@ -78,6 +104,7 @@ class Supernet(nn.Module):
         channels: int,
         cells: int,
         nodes: int,
+        fused: bool = True,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
         scale: str = "init_std",
@@ -86,7 +113,7 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         learning = {"scale": scale, "init": init, "brsf_redraw": brsf_redraw}
-        self.space, self.nodes = space, nodes
+        self.space, self.nodes, self.fused = space, nodes, fused
         self.normalize = Normalize(mean, std)
         self.stem = nn.Sequential(nn.Conv2d(in_channels, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
         self.cells = nn.ModuleList()
@@ -95,7 +122,7 @@ class Supernet(nn.Module):
         for i in range(cells):
             reduction = i in reductions(cells)
             channels *= 2 if reduction else 1
-            self.cells.append(Cell(space, nodes, before, last, channels, reduction, reduced, **learning))
+            self.cells.append(Cell(space, nodes, before, last, channels, reduction, reduced, f"cells.{i}", fused, **learning))
             before, last, reduced = last, nodes * channels, reduction
         self.classifier = RuleLinear(last, num_classes, rule="bp")
         self.alphas = nn.ParameterDict({kind: torch.zeros(len(edges(nodes)), len(space)) for kind in ("normal", "reduce")})
@@ -107,6 +134,23 @@ class Supernet(nn.Module):
     def weights(self) -> list[nn.Parameter]:
         """The network's weights, without α."""
         return [p for name, p in self.named_parameters() if not name.startswith("alphas.")]
+
+    def plain_state(self) -> dict[str, Tensor]:
+        """Return weights and running statistics by the names that they have where `fused=False`, as views."""
+        state = {name: value for name, value in self.state_dict(keep_vars=True).items() if isinstance(value, nn.Parameter)}
+        for name, module in self.named_modules():
+            if isinstance(module, nn.BatchNorm2d):
+                state |= {f"{name}.running_mean": module.running_mean, f"{name}.running_var": module.running_var}
+        if not self.fused:
+            return state
+        state = {name: value for name, value in state.items() if ".fans." not in name}
+        for module in self.modules():
+            if isinstance(module, Fan):
+                for name, mean, variance in module.statistics():
+                    state |= {f"{name}.running_mean": mean, f"{name}.running_var": variance}
+            elif isinstance(module, Bank):
+                state |= {f"{name}.weight": weight for name, weight in module.views(module.weight)}
+        return state
 
     def mixture(self, alphas: Weights | None = None) -> dict[str, Tensor]:
         """Return softmax over the allowed candidates of every edge; of other α if given."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from bionas.search.common import SearchData, SearchState, WeightSettings, end_epoch, weight_step
 
 NONE = True  # DARTS's candidates include `none`
+MIXES = True
 
 
 @dataclass(frozen=True)

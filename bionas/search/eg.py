@@ -31,6 +31,7 @@ from bionas.seeds import derive, generator
 from bionas.supernet import Supernet
 
 NONE = False
+MIXES = True
 VARIANTS = ("repaired", "paper", "released")
 LOG = ("sigma", "alpha_step", "distinct", "fitness_spread", "best_fitness", "best_accuracy")
 

@@ -15,6 +15,7 @@ from bionas.seeds import derive
 from bionas.space import random_genotype
 
 NONE = False
+MIXES = False  # paths are trained one by one, which the plain supernet does best
 
 
 @dataclass(frozen=True)

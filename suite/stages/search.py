@@ -52,7 +52,8 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     space = SearchSpace(params["rule_set"], settings["space"], none=method.NONE)
     size = {name: settings[name] for name in ("channels", "cells", "nodes")}
     learning = {name: settings[name] for name in job.LEARNING if name in settings}
-    supernet = Supernet(space, content.image_shape[0], len(content.classes), **size, mean=content.mean, std=content.std, **learning)
+    options = {"fused": method.MIXES, "mean": content.mean, "std": content.std, **learning}
+    supernet = Supernet(space, content.image_shape[0], len(content.classes), **size, **options)
     supernet = initialise_alphas(parts.initialise(supernet, seed, settings["init"]), seed).to(device)
 
     state = SearchState.start(supernet, weights)

@@ -1,0 +1,234 @@
+"""The mixture, fused: all candidates of all edges that leave one state, computed together. `supernet.MixedOp` is what it must equal.
+
+Inside a cell maps are channel-major, (C, N, H, W), so that what dominates becomes matrix products over all pixels of the batch:
+
+    first depthwise    every candidate sees the same input: its 25 taps are laid out once, and 3×3 kernels are 5×5 ones with a rim of 0
+    pointwise          a product a candidate, all in one batch
+    second depthwise   of sep convs, whose inputs are their own: a grouped convolution
+    BatchNorm          has no parameters, so that of many candidates is that of many channels
+    mixture            a product an edge: its weights times its candidates
+
+A member is one candidate of one edge; members are ordered by (edge, kernel size, rule).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from bionas.bank import Bank, Stack
+from bionas.rules import conv2d_with_feedback
+from bionas.space import CONVS, POOLS, Candidate, SearchSpace
+
+SIDE, TAPS = 5, 25  # of the largest kernel
+KINDS = ("sep", "dil")
+
+
+# ---------------------------------------------------------------------------------------------- taps of a shared input
+
+
+def taps(x: Tensor, stride: int, dilation: int) -> Tensor:
+    """Lay out the 25 shifted copies of every channel: (C, N, H, W) → (C, 25, N·H'·W'), zeros beyond the edge."""
+    rim = 2 * dilation
+    padded = F.pad(x, (rim, rim, rim, rim))
+    channels, images, height, width = x.shape
+    sc, sn, sh, sw = padded.stride()
+    size = (channels, SIDE, SIDE, images, (height - 1) // stride + 1, (width - 1) // stride + 1)
+    view = padded.as_strided(size, (sc, dilation * sh, dilation * sw, sn, stride * sh, stride * sw))
+    return view.reshape(channels, TAPS, -1)
+
+
+def fold(grad: Tensor, shape: torch.Size, stride: int, dilation: int) -> Tensor:
+    """Add the 25 copies up again: the adjoint of `taps`."""
+    channels, images, height, width = shape
+    rim = 2 * dilation
+    grad = grad.view(channels, SIDE, SIDE, images, (height - 1) // stride + 1, (width - 1) // stride + 1)
+    if stride == 1:  # a pixel meets its 25 copies at 25 fixed distances: one sum over a view
+        padded = F.pad(grad, (rim, rim, rim, rim))
+        sc, si, sj, sn, sh, sw = padded.stride()
+        size = (channels, SIDE, SIDE, images, height, width)
+        return padded.as_strided(size, (sc, si - dilation * sh, sj - dilation * sw, sn, sh, sw), 2 * rim * (sh + sw)).sum((1, 2))
+    out = grad.new_zeros(channels, images, height + 2 * rim, width + 2 * rim)
+    for i in range(SIDE):
+        for j in range(SIDE):
+            rows, columns = i * dilation, j * dilation
+            out[:, :, rows : rows + height : stride, columns : columns + width : stride] += grad[:, i, j]
+    return out[:, :, rim : rim + height, rim : rim + width]
+
+
+class _SharedDepthwise(torch.autograd.Function):
+    """Depthwise convs of one input under many kernels: x (C, N, H, W), W and B (C, M, 25) → (C, M, N·H'·W')."""
+
+    @staticmethod
+    def forward(ctx, x, weight, feedback, stride, dilation):
+        ctx.save_for_backward(x, feedback)
+        ctx.geometry = (stride, dilation)
+        return torch.bmm(weight, taps(x, stride, dilation))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, feedback = ctx.saved_tensors
+        need_x, need_weight = ctx.needs_input_grad[:2]
+        grad_x = fold(torch.bmm(feedback.transpose(1, 2), grad), x.shape, *ctx.geometry) if need_x else None
+        # Laid out again rather than kept: 25 times the input would be the largest thing in memory.
+        grad_weight = torch.bmm(grad, taps(x, *ctx.geometry).transpose(1, 2)) if need_weight else None
+        return grad_x, grad_weight, None, None, None
+
+
+class _Product(torch.autograd.Function):
+    """Batched W x, whose error runs back through B: W and B (M, out, in), x (M, in, P)."""
+
+    @staticmethod
+    def forward(ctx, x, weight, feedback):
+        ctx.save_for_backward(x, feedback)
+        return torch.bmm(weight, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, feedback = ctx.saved_tensors
+        need_x, need_weight = ctx.needs_input_grad[:2]
+        grad_x = torch.bmm(feedback.transpose(1, 2), grad) if need_x else None
+        return grad_x, torch.bmm(grad, x.transpose(1, 2)) if need_weight else None, None
+
+
+# ---------------------------------------------------------------------------------------------- all edges of one state
+
+
+class Fan(nn.Module):
+    """Every candidate of the edges that leave one state. `name` and `edges` say what the plain network calls them."""
+
+    def __init__(self, space: SearchSpace, channels: int, stride: int, name: str, edges: list[int], **learning) -> None:
+        super().__init__()
+        self.channels, self.stride, self.edges = channels, stride, edges
+        allowed = [i for i, ok in enumerate(space.allowed(stride)) if ok]
+
+        def names(candidate: Candidate, layer: int | str) -> list[str]:
+            return [f"{name}.edges.{edge}.{allowed.index(space.candidates.index(candidate))}.{layer}" for edge in edges]
+
+        def by_edge(candidates: list[Candidate], layer: int | str) -> list[str]:
+            return [name for row in zip(*(names(candidate, layer) for candidate in candidates), strict=True) for name in row]
+
+        members = {kind: [Candidate(op, rule) for op in CONVS if op.startswith(kind) for rule in space.rules] for kind in KINDS}
+        pointwise = (channels, channels, 1, 1)
+        stacks = {}
+        for operation in CONVS:
+            kernel = (channels, 1, int(operation[-1]), int(operation[-1]))
+            layers = {1: kernel, 2: pointwise} | ({5: kernel, 6: pointwise} if operation.startswith("sep") else {})
+            for layer, shape in layers.items():
+                stacks[operation, layer] = Stack([names(Candidate(operation, rule), layer) for rule in space.rules], shape)
+        self.convs = Bank(space.rules, stacks, **learning)
+        self.normed = {  # the plain names of what each normalises
+            "sep halfway": by_edge(members["sep"], 3),
+            "sep": by_edge(members["sep"], 7),
+            "dil": by_edge(members["dil"], 3),
+            "pools": [names(Candidate(pool), 1)[0] for pool in POOLS],  # the same on every edge
+        }
+        skips = [space.candidates[i] for i in allowed if space.candidates[i].operation == "skip_connect"]
+        self.num_skips = len(skips)
+        if stride == 2:
+            self.normed["skip"] = by_edge(skips, "bn")
+            rules = ["bp" if space.protocol == "released" else skip.rule or "bp" for skip in skips]
+            widths = {"conv1": channels // 2, "conv2": channels - channels // 2}
+            stacks = {layer: Stack([names(skip, layer) for skip in skips], (width, channels, 1, 1)) for layer, width in widths.items()}
+            self.skips = Bank(rules, stacks, **learning)
+        self.norms = nn.ModuleDict({key: nn.BatchNorm2d(len(names) * channels, affine=False) for key, names in self.normed.items()})
+
+    def statistics(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Yield (plain name, running mean, running variance) of every candidate's BatchNorm; of pools, the first edge's."""
+        for key, names in self.normed.items():
+            norm = self.norms[key]
+            yield from zip(names, norm.running_mean.split(self.channels), norm.running_var.split(self.channels), strict=True)
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        """x (C, N, H, W) and weights (E, candidates in the order of `columns`) → what every edge hands on, (E, C, N, H', W')."""
+        shape = (x.shape[1], (x.shape[2] - 1) // self.stride + 1, (x.shape[3] - 1) // self.stride + 1)
+        convs = 2 * len(self.convs.rules)
+        sep, dil, pools, skips = weights.split([convs, convs, 2, weights.shape[1] - 2 * convs - 2], 1)
+        skips = skips[:, : self.num_skips] if self.stride == 1 else skips[:, -self.num_skips :]
+        stacks = self.convs()
+        positive = x.relu()
+        mixed = _mix(sep, self._separable(positive, stacks, shape)) + _mix(dil, self._dilated(positive, stacks))
+        if self.stride == 2:
+            mixed = mixed + _mix(skips, self._reduced(positive)) + pools @ self._pooled(x)
+        else:
+            plain = torch.cat([self._pooled(x), x.view(1, -1)])
+            mixed = mixed + torch.cat([pools, skips.sum(1, keepdim=True)], 1) @ plain
+        return mixed.view(len(self.edges), self.channels, *shape)
+
+    def _first(self, x: Tensor, stacks: dict, kind: str, stride: int, dilation: int) -> Tensor:
+        """The first depthwise and pointwise convs of a kind: (C, N, H, W) → (M, C, P)."""
+        small, large = (op for op in CONVS if op.startswith(kind))
+        kernels = [_kernels(*pair) for pair in zip(stacks[small, 1], stacks[large, 1], strict=True)]
+        matrices = [_matrices(*pair) for pair in zip(stacks[small, 2], stacks[large, 2], strict=True)]
+        return _Product.apply(_SharedDepthwise.apply(x, *kernels, stride, dilation).transpose(0, 1), *matrices)
+
+    def _dilated(self, x: Tensor, stacks: dict) -> Tensor:
+        if self.stride == 2:  # every second pixel sees every second pixel: an ordinary conv on those
+            z = self._first(x[:, :, ::2, ::2], stacks, "dil", 1, 1)
+        else:
+            z = self._first(x, stacks, "dil", 1, 2)
+        return _normalise(self.norms["dil"], z)
+
+    def _separable(self, x: Tensor, stacks: dict, shape: tuple[int, ...]) -> Tensor:
+        z = self._first(x, stacks, "sep", self.stride, 1)
+        hidden = _normalise(self.norms["sep halfway"], z).relu_().view(len(self.edges), 2, -1, *shape)
+        halves = []
+        for size, operation in enumerate(CONVS[:2]):
+            part = hidden[:, size].permute(2, 0, 1, 3, 4).reshape(shape[0], -1, *shape[1:])  # (N, E·R·C, H, W)
+            weight, feedback = (w if w is None else w.transpose(0, 1).flatten(0, 2) for w in stacks[operation, 5])
+            padding = weight.shape[-1] // 2
+            out = conv2d_with_feedback(part, weight, None, feedback, (1, 1), (padding, padding), (1, 1), len(weight))
+            halves.append(out.view(shape[0], len(self.edges), -1, *shape[1:]).permute(1, 2, 0, 3, 4))
+        matrices = [_matrices(*pair) for pair in zip(stacks["sep_conv_3x3", 6], stacks["sep_conv_5x5", 6], strict=True)]
+        return _normalise(self.norms["sep"], _Product.apply(torch.stack(halves, 1).view(z.shape), *matrices))
+
+    def _reduced(self, x: Tensor) -> Tensor:
+        """Skips at stride 2: two 1×1 convs on shifted grids, side by side."""
+        parts = []
+        for grid, pair in zip((x[:, :, ::2, ::2], x[:, :, 1::2, 1::2]), self.skips().values(), strict=True):
+            weight, feedback = (w if w is None else w.transpose(0, 1).reshape(1, -1, self.channels) for w in pair)
+            out = _Product.apply(grid.reshape(1, self.channels, -1), weight, feedback)
+            parts.append(out.view(len(self.edges) * self.num_skips, -1, out.shape[2]))
+        return _normalise(self.norms["skip"], torch.cat(parts, 1))
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        """Pools have no weights: they are the same on every edge. (C, N, H, W) → (2, C·P)."""
+        pooled = torch.cat([F.max_pool2d(x, 3, self.stride, 1), F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)])
+        return _normalise(self.norms["pools"], pooled.view(2, self.channels, -1)).view(2, -1)
+
+
+def columns(space: SearchSpace) -> list[int]:
+    """Return the candidates in the order in which a fan wants their weights: separable, dilated, pools, skips. `none` adds nothing."""
+    order = [Candidate(op, rule) for op in CONVS for rule in space.rules] + [Candidate(pool) for pool in POOLS]
+    return [space.candidates.index(candidate) for candidate in order] + [
+        i for i, candidate in enumerate(space.candidates) if candidate.operation == "skip_connect"
+    ]
+
+
+def _kernels(small: Tensor | None, large: Tensor | None) -> Tensor | None:
+    """3×3 and 5×5 kernels, (R, E, C, 1, k, k) each, as (C, M, 25)."""
+    if small is None:
+        return None
+    members = torch.stack([F.pad(small, (1, 1, 1, 1)).transpose(0, 1), large.transpose(0, 1)], 1)
+    return members.view(-1, large.shape[2], TAPS).transpose(0, 1)
+
+
+def _matrices(small: Tensor | None, large: Tensor | None) -> Tensor | None:
+    """Pointwise convs behind kernels of both sizes, (R, E, C, C, 1, 1) each, as (M, C, C)."""
+    return None if small is None else torch.stack([small.transpose(0, 1), large.transpose(0, 1)], 1).view(-1, *small.shape[2:4])
+
+
+def _normalise(norm: nn.BatchNorm2d, z: Tensor) -> Tensor:
+    """BatchNorm of (M, C, P), each of M·C channels over its pixels."""
+    return norm(z.view(1, -1, z.shape[2], 1)).view(z.shape)
+
+
+def _mix(weights: Tensor, members: Tensor) -> Tensor:
+    """Weights (E, K) and members (E·K, C, P) → (E, C·P)."""
+    return torch.bmm(weights.unsqueeze(1), members.view(*weights.shape, -1)).squeeze(1)
