@@ -26,43 +26,50 @@ class Stack:
     shape: tuple[int, ...]
 
 
+class _WithFeedback(torch.autograd.Function):
+    """Put W and B together, edges first, so that what lays out the one lays out the other. B gets no gradient."""
+
+    @staticmethod
+    def forward(ctx, weight, feedback):
+        return torch.stack([weight.transpose(0, 1), feedback.transpose(0, 1)])
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad[0].transpose(0, 1), None
+
+
 class Bank(FeedbackOwner, nn.Module):
-    """Weights of `stacks` under `rules`. `scale`, `init` and `brsf_redraw` are as in `RuleConv2d`."""
+    """Weights (rules, edges, elements) of `stacks` under `rules`. `scale`, `init` and `brsf_redraw` are as in `RuleConv2d`."""
 
     def __init__(
         self, rules: Sequence[str], stacks: Mapping[Hashable, Stack], scale: str = "init_std", init: str = "xavier", brsf_redraw: str = "update"
     ) -> None:
         super().__init__()
         self.rules, self.stacks = tuple(rules), dict(stacks)
-        self.edges = len(next(iter(self.stacks.values())).names[0])
-        self.sizes = [self.edges * math.prod(stack.shape) for stack in self.stacks.values()]
-        self.weight = nn.Parameter(torch.zeros(len(self.rules), sum(self.sizes)))
+        edges = len(next(iter(self.stacks.values())).names[0])
+        self.sizes = [math.prod(stack.shape) for stack in self.stacks.values()]
+        self.weight = nn.Parameter(torch.zeros(len(self.rules), edges, sum(self.sizes)))
         self.register_buffer("R", torch.zeros_like(self.weight, requires_grad=False))
-        counts = [math.prod(stack.shape) for stack in self.stacks.values() for _ in range(self.edges)]
         bounds = [init_bound(torch.empty(stack.shape, device="meta"), init) for stack in self.stacks.values()]
-        counter = torch.cat([torch.arange(1, count + 1) for count in counts])
-        self.register_buffer("counter", counter, persistent=False)  # an element's place in its layer
-        self.register_buffer("counts", torch.tensor(counts), persistent=False)
-        self.register_buffer("bound", torch.tensor(bounds).repeat_interleave(torch.tensor(self.sizes)), persistent=False)
+        sizes = torch.tensor(self.sizes)
+        self.register_buffer("counter", torch.cat([torch.arange(1, size + 1) for size in self.sizes]), persistent=False)  # place in the layer
+        self.register_buffer("layer", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
+        self.register_buffer("bound", torch.tensor(bounds, dtype=self.weight.dtype)[self.layer], persistent=False)
         self.set_feedback(scale, init, brsf_redraw)
 
     def views(self, values: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield (plain name, its part) of anything that has the weight's shape: weights, their gradients, B."""
-        for stack, part in zip(self.stacks.values(), values.split(self.sizes, 1), strict=True):
+        for stack, part in zip(self.stacks.values(), values.split(self.sizes, 2), strict=True):
             for names, row in zip(stack.names, part, strict=True):
-                yield from zip(names, row.view(self.edges, *stack.shape), strict=True)
+                yield from zip(names, (layer.view(stack.shape) for layer in row), strict=True)
 
-    def forward(self) -> dict[Hashable, tuple[Tensor, Tensor | None]]:
-        """Return {stack: (W, B)}, each (rules, edges, *shape); B is None if nothing will be fed back."""
+    def forward(self) -> dict[Hashable, Tensor]:
+        """Return {stack: W and B together}, each (2, edges, rules, *shape); (1, …) where B is W, or nothing will be fed back."""
         self.count_forward()
-        feedback = self.feedback() if torch.is_grad_enabled() else None
-        by_stack = {}
-        for values in (self.weight, feedback):
-            parts = [None] * len(self.sizes) if values is None else values.split(self.sizes, 1)
-            for (name, stack), part in zip(self.stacks.items(), parts, strict=True):
-                shaped = part if part is None else part.unflatten(1, (self.edges, *stack.shape))
-                by_stack.setdefault(name, []).append(shaped)
-        return {name: tuple(pair) for name, pair in by_stack.items()}
+        exact = self.exact or set(self.rules) == {"bp"} or not torch.is_grad_enabled()
+        values = self.weight.transpose(0, 1)[None] if exact else _WithFeedback.apply(self.weight, self.feedback())
+        parts = zip(self.stacks.items(), values.split(self.sizes, 3), strict=True)
+        return {name: part.unflatten(3, stack.shape) for (name, stack), part in parts}
 
     @torch.no_grad()
     def feedback(self) -> Tensor:
@@ -83,8 +90,8 @@ class Bank(FeedbackOwner, nn.Module):
         """Set R of uSF to the root mean square of each layer's weight."""
         for r, rule in enumerate(self.rules):
             if self.definition(rule).draw == "scale":
-                layers = [part.view(self.edges, -1) for part in self.weight[r].split(self.sizes)]
-                self.R[r] = torch.cat([layer.square().mean(1, keepdim=True).sqrt().expand_as(layer).flatten() for layer in layers])
+                means = [layers.square().mean(1, keepdim=True) for layers in self.weight[r].split(self.sizes, 1)]
+                self.R[r] = torch.cat(means, 1).sqrt()[:, self.layer]
 
     @torch.no_grad()
     def draw(self) -> None:
@@ -96,8 +103,7 @@ class Bank(FeedbackOwner, nn.Module):
             if definition.draw == "scale":
                 self.R[r] = 1.0 if self.scale == "none" else self.bound / math.sqrt(3)
             elif definition.draw != "nothing" and (definition.redraw or self.update == 0):
-                update = self.update if definition.redraw else 0
-                names = [name for stack in self.stacks.values() for name in stack.names[r]]
-                keys = torch.tensor([derive(self.seed, "feedback", name, update) for name in names], device=self.R.device)
-                u = uniform(self.R[r], keys.repeat_interleave(self.counts), self.counter)
+                by_edge = zip(*(stack.names[r] for stack in self.stacks.values()), strict=True)
+                keys = [[derive(self.seed, "feedback", name, self.update) for name in names] for names in by_edge]
+                u = uniform(self.R[r], torch.tensor(keys, device=self.R.device)[:, self.layer], self.counter)
                 self.R[r] = magnitude(definition, u, self.bound)

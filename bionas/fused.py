@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bionas.bank import Bank, Stack
-from bionas.rules import conv2d_with_feedback
 from bionas.space import CONVS, POOLS, Candidate, SearchSpace
 
 SIDE, TAPS = 5, 25  # of the largest kernel
@@ -39,65 +38,89 @@ def taps(x: Tensor, stride: int, dilation: int) -> Tensor:
     sc, sn, sh, sw = padded.stride()
     size = (channels, SIDE, SIDE, images, (height - 1) // stride + 1, (width - 1) // stride + 1)
     view = padded.as_strided(size, (sc, dilation * sh, dilation * sw, sn, stride * sh, stride * sw))
-    return view.reshape(channels, TAPS, -1)
+    return view.reshape(channels, SIDE * SIDE, -1)
 
 
 def fold(grad: Tensor, shape: torch.Size, stride: int, dilation: int) -> Tensor:
-    """Add the 25 copies up again: the adjoint of `taps`."""
+    """Add the 25 copies up again, first over columns, then over rows: the adjoint of `taps`."""
     channels, images, height, width = shape
     rim = 2 * dilation
-    grad = grad.view(channels, SIDE, SIDE, images, (height - 1) // stride + 1, (width - 1) // stride + 1)
-    if stride == 1:  # a pixel meets its 25 copies at 25 fixed distances: one sum over a view
-        padded = F.pad(grad, (rim, rim, rim, rim))
-        sc, si, sj, sn, sh, sw = padded.stride()
-        size = (channels, SIDE, SIDE, images, height, width)
-        return padded.as_strided(size, (sc, si - dilation * sh, sj - dilation * sw, sn, sh, sw), 2 * rim * (sh + sw)).sum((1, 2))
-    out = grad.new_zeros(channels, images, height + 2 * rim, width + 2 * rim)
+    rows, columns = (height - 1) // stride + 1, (width - 1) // stride + 1
+    grad = grad.view(channels, SIDE, SIDE, images, rows, columns)
+    wide = grad.new_zeros(channels, SIDE, images, rows, width + 2 * rim)
+    for j in range(SIDE):
+        wide[..., j * dilation : j * dilation + (columns - 1) * stride + 1 : stride].add_(grad[:, :, j])
+    high = grad.new_zeros(channels, images, height + 2 * rim, width)
     for i in range(SIDE):
-        for j in range(SIDE):
-            rows, columns = i * dilation, j * dilation
-            out[:, :, rows : rows + height : stride, columns : columns + width : stride] += grad[:, i, j]
-    return out[:, :, rim : rim + height, rim : rim + width]
+        high[:, :, i * dilation : i * dilation + (rows - 1) * stride + 1 : stride].add_(wide[:, i, ..., rim : rim + width])
+    return high[:, :, rim : rim + height]
+
+
+# Where W and B come together, (2, …), the first is W and the last is B; where they are the same, there is but one.
+
+
+def _gradient_of_weights(both: Tensor, grad: Tensor, x: Tensor) -> Tensor:
+    """The gradient of W and B together: grad xᵀ, and nothing."""
+    out = torch.zeros_like(both, memory_format=torch.contiguous_format)
+    torch.bmm(grad, x.transpose(1, 2), out=out[0])
+    return out
 
 
 class _SharedDepthwise(torch.autograd.Function):
-    """Depthwise convs of one input under many kernels: x (C, N, H, W), W and B (C, M, 25) → (C, M, N·H'·W')."""
+    """Depthwise convs of one input under many kernels: x (C, N, H, W), kernels (2, C, M, 25) → (C, M, N·H'·W')."""
 
     @staticmethod
-    def forward(ctx, x, weight, feedback, stride, dilation):
-        ctx.save_for_backward(x, feedback)
+    def forward(ctx, x, kernels, stride, dilation):
+        ctx.save_for_backward(x, kernels)
         ctx.geometry = (stride, dilation)
-        return torch.bmm(weight, taps(x, stride, dilation))
+        return torch.bmm(kernels[0], taps(x, stride, dilation))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, feedback = ctx.saved_tensors
-        need_x, need_weight = ctx.needs_input_grad[:2]
-        grad_x = fold(torch.bmm(feedback.transpose(1, 2), grad), x.shape, *ctx.geometry) if need_x else None
+        x, kernels = ctx.saved_tensors
+        need_x, need_kernels = ctx.needs_input_grad[:2]
+        grad_x = fold(torch.bmm(kernels[-1].transpose(1, 2), grad), x.shape, *ctx.geometry) if need_x else None
         # Laid out again rather than kept: 25 times the input would be the largest thing in memory.
-        grad_weight = torch.bmm(grad, taps(x, *ctx.geometry).transpose(1, 2)) if need_weight else None
-        return grad_x, grad_weight, None, None, None
+        grad_kernels = _gradient_of_weights(kernels, grad, taps(x, *ctx.geometry)) if need_kernels else None
+        return grad_x, grad_kernels, None, None
 
 
 class _Product(torch.autograd.Function):
-    """Batched W x, whose error runs back through B: W and B (M, out, in), x (M, in, P)."""
+    """Pointwise convs, batched: x (M, in, P), matrices (2, M, out, in) → (M, out, P)."""
 
     @staticmethod
-    def forward(ctx, x, weight, feedback):
-        ctx.save_for_backward(x, feedback)
-        return torch.bmm(weight, x)
+    def forward(ctx, x, matrices):
+        ctx.save_for_backward(x, matrices)
+        return torch.bmm(matrices[0], x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, feedback = ctx.saved_tensors
-        need_x, need_weight = ctx.needs_input_grad[:2]
-        grad_x = torch.bmm(feedback.transpose(1, 2), grad) if need_x else None
-        return grad_x, torch.bmm(grad, x.transpose(1, 2)) if need_weight else None, None
+        x, matrices = ctx.saved_tensors
+        need_x, need_matrices = ctx.needs_input_grad
+        grad_x = torch.bmm(matrices[-1].transpose(1, 2), grad) if need_x else None
+        return grad_x, _gradient_of_weights(matrices, grad, x) if need_matrices else None
 
 
-# ---------------------------------------------------------------------------------------------- all edges of one state
+class _Depthwise(torch.autograd.Function):
+    """A depthwise conv of stride 1: x (N, channels, H, W), kernels (2, channels, 1, k, k)."""
+
+    @staticmethod
+    def forward(ctx, x, kernels):
+        ctx.save_for_backward(x, kernels)
+        return F.conv2d(x, kernels[0], padding=kernels.shape[-1] // 2, groups=x.shape[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, kernels = ctx.saved_tensors
+        geometry = ((1, 1), (kernels.shape[-1] // 2,) * 2, (1, 1), False, (0, 0), x.shape[1])
+        needs = [*ctx.needs_input_grad, False]
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(grad, x, kernels[-1], None, *geometry, needs)
+        if grad_weight is None or len(kernels) == 1:
+            return grad_x, None if grad_weight is None else grad_weight[None]
+        return grad_x, torch.stack([grad_weight, torch.zeros_like(grad_weight)])
 
 
 class Fan(nn.Module):
@@ -154,19 +177,19 @@ class Fan(nn.Module):
         stacks = self.convs()
         positive = x.relu()
         mixed = _mix(sep, self._separable(positive, stacks, shape)) + _mix(dil, self._dilated(positive, stacks))
+        plain = self._pooled(x)
         if self.stride == 2:
-            mixed = mixed + _mix(skips, self._reduced(positive)) + pools @ self._pooled(x)
+            mixed = mixed + _mix(skips, self._reduced(positive))
         else:
-            plain = torch.cat([self._pooled(x), x.view(1, -1)])
-            mixed = mixed + torch.cat([pools, skips.sum(1, keepdim=True)], 1) @ plain
+            pools, plain = torch.cat([pools, skips.sum(1, keepdim=True)], 1), torch.cat([plain, x.view(1, -1)])
+        mixed = torch.addmm(mixed, pools, plain)
         return mixed.view(len(self.edges), self.channels, *shape)
 
     def _first(self, x: Tensor, stacks: dict, kind: str, stride: int, dilation: int) -> Tensor:
         """The first depthwise and pointwise convs of a kind: (C, N, H, W) → (M, C, P)."""
         small, large = (op for op in CONVS if op.startswith(kind))
-        kernels = [_kernels(*pair) for pair in zip(stacks[small, 1], stacks[large, 1], strict=True)]
-        matrices = [_matrices(*pair) for pair in zip(stacks[small, 2], stacks[large, 2], strict=True)]
-        return _Product.apply(_SharedDepthwise.apply(x, *kernels, stride, dilation).transpose(0, 1), *matrices)
+        hidden = _SharedDepthwise.apply(x, _kernels(stacks[small, 1], stacks[large, 1]), stride, dilation)  # (C, M, P)
+        return _Product.apply(hidden.transpose(0, 1), _matrices(stacks[small, 2], stacks[large, 2]))
 
     def _dilated(self, x: Tensor, stacks: dict) -> Tensor:
         if self.stride == 2:  # every second pixel sees every second pixel: an ordinary conv on those
@@ -179,21 +202,18 @@ class Fan(nn.Module):
         z = self._first(x, stacks, "sep", self.stride, 1)
         hidden = _normalise(self.norms["sep halfway"], z).relu_().view(len(self.edges), 2, -1, *shape)
         halves = []
-        for size, operation in enumerate(CONVS[:2]):
-            part = hidden[:, size].permute(2, 0, 1, 3, 4).reshape(shape[0], -1, *shape[1:])  # (N, E·R·C, H, W)
-            weight, feedback = (w if w is None else w.transpose(0, 1).flatten(0, 2) for w in stacks[operation, 5])
-            padding = weight.shape[-1] // 2
-            out = conv2d_with_feedback(part, weight, None, feedback, (1, 1), (padding, padding), (1, 1), len(weight))
+        for part, operation in zip(hidden.unbind(1), CONVS[:2], strict=True):
+            part = part.permute(2, 0, 1, 3, 4).reshape(shape[0], -1, *shape[1:])  # (N, E·R·C, H, W)
+            out = _Depthwise.apply(part, stacks[operation, 5].flatten(1, 3))
             halves.append(out.view(shape[0], len(self.edges), -1, *shape[1:]).permute(1, 2, 0, 3, 4))
-        matrices = [_matrices(*pair) for pair in zip(stacks["sep_conv_3x3", 6], stacks["sep_conv_5x5", 6], strict=True)]
-        return _normalise(self.norms["sep"], _Product.apply(torch.stack(halves, 1).view(z.shape), *matrices))
+        matrices = _matrices(stacks["sep_conv_3x3", 6], stacks["sep_conv_5x5", 6])
+        return _normalise(self.norms["sep"], _Product.apply(torch.stack(halves, 1).view(z.shape), matrices))
 
     def _reduced(self, x: Tensor) -> Tensor:
         """Skips at stride 2: two 1×1 convs on shifted grids, side by side."""
         parts = []
-        for grid, pair in zip((x[:, :, ::2, ::2], x[:, :, 1::2, 1::2]), self.skips().values(), strict=True):
-            weight, feedback = (w if w is None else w.transpose(0, 1).reshape(1, -1, self.channels) for w in pair)
-            out = _Product.apply(grid.reshape(1, self.channels, -1), weight, feedback)
+        for grid, both in zip((x[:, :, ::2, ::2], x[:, :, 1::2, 1::2]), self.skips().values(), strict=True):
+            out = _Product.apply(grid.reshape(1, self.channels, -1), both.reshape(len(both), 1, -1, self.channels))
             parts.append(out.view(len(self.edges) * self.num_skips, -1, out.shape[2]))
         return _normalise(self.norms["skip"], torch.cat(parts, 1))
 
@@ -211,22 +231,21 @@ def columns(space: SearchSpace) -> list[int]:
     ]
 
 
-def _kernels(small: Tensor | None, large: Tensor | None) -> Tensor | None:
-    """3×3 and 5×5 kernels, (R, E, C, 1, k, k) each, as (C, M, 25)."""
-    if small is None:
-        return None
-    members = torch.stack([F.pad(small, (1, 1, 1, 1)).transpose(0, 1), large.transpose(0, 1)], 1)
-    return members.view(-1, large.shape[2], TAPS).transpose(0, 1)
+def _kernels(small: Tensor, large: Tensor) -> Tensor:
+    """3×3 and 5×5 kernels, (2, E, R, C, 1, k, k) each, as (2, C, M, 25)."""
+    members = torch.stack([F.pad(small, (1, 1, 1, 1)), large], 2)  # (2, E, sizes, R, C, 1, 5, 5)
+    return members.view(len(large), -1, large.shape[3], SIDE * SIDE).transpose(1, 2)
 
 
-def _matrices(small: Tensor | None, large: Tensor | None) -> Tensor | None:
-    """Pointwise convs behind kernels of both sizes, (R, E, C, C, 1, 1) each, as (M, C, C)."""
-    return None if small is None else torch.stack([small.transpose(0, 1), large.transpose(0, 1)], 1).view(-1, *small.shape[2:4])
+def _matrices(small: Tensor, large: Tensor) -> Tensor:
+    """Pointwise convs behind kernels of both sizes, (2, E, R, C, C, 1, 1) each, as (2, M, C, C)."""
+    return torch.stack([small, large], 2).view(len(small), -1, *small.shape[3:5])
 
 
 def _normalise(norm: nn.BatchNorm2d, z: Tensor) -> Tensor:
     """BatchNorm of (M, C, P), each of M·C channels over its pixels."""
-    return norm(z.view(1, -1, z.shape[2], 1)).view(z.shape)
+    flat = z.view(1, -1, z.shape[2])
+    return F.batch_norm(flat, norm.running_mean, norm.running_var, training=norm.training, momentum=norm.momentum, eps=norm.eps).view(z.shape)
 
 
 def _mix(weights: Tensor, members: Tensor) -> Tensor:

@@ -26,12 +26,12 @@ def generator(seed: int, *axes: str | int) -> torch.Generator:
 def uniform(like: Tensor, key: int | Tensor, counter: Tensor | None = None) -> Tensor:
     """Return float32 (or float64) numbers in [0, 1) of `like`'s shape and device: element i is a hash of (key, i), without state.
 
-    A tensor of keys, one an element, and a `counter` of places from 1 on draw many layers at once.
+    A tensor of keys, one an element, and a `counter` of places from 1 on, draw many layers at once.
 
     The hash is splitmix64 (Steele, Lea & Flood 2014) over a counter; its top 24 bits make the number, the same on every device.
     """
     z = torch.arange(1, like.numel() + 1, device=like.device) if counter is None else counter
-    z = (z * _signed(0x9E3779B97F4A7C15)).add_(key)
+    z = z * _signed(0x9E3779B97F4A7C15) + key
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z.bitwise_xor_(_shift_right(z, shift)).mul_(_signed(factor))
     z.bitwise_xor_(_shift_right(z, 31))
