@@ -42,7 +42,12 @@ class Bank(FeedbackOwner, nn.Module):
     """Weights (rules, edges, elements) of `stacks` under `rules`. `scale`, `init` and `brsf_redraw` are as in `RuleConv2d`."""
 
     def __init__(
-        self, rules: Sequence[str], stacks: Mapping[Hashable, Stack], scale: str = "init_std", init: str = "xavier", brsf_redraw: str = "update"
+        self,
+        rules: Sequence[str],
+        stacks: Mapping[Hashable, Stack],
+        scale: str = "init_std",
+        init: str = "xavier",
+        brsf_redraw: str = "update",
     ) -> None:
         super().__init__()
         self.rules, self.stacks = tuple(rules), dict(stacks)
@@ -50,11 +55,11 @@ class Bank(FeedbackOwner, nn.Module):
         self.sizes = [math.prod(stack.shape) for stack in self.stacks.values()]
         self.weight = nn.Parameter(torch.zeros(len(self.rules), edges, sum(self.sizes)))
         self.register_buffer("R", torch.zeros_like(self.weight, requires_grad=False))
-        bounds = [init_bound(torch.empty(stack.shape, device="meta"), init) for stack in self.stacks.values()]
+        self.bounds = [init_bound(torch.empty(stack.shape, device="meta"), init) for stack in self.stacks.values()]
         sizes = torch.tensor(self.sizes)
-        self.register_buffer("counter", torch.cat([torch.arange(1, size + 1) for size in self.sizes]), persistent=False)  # place in the layer
+        places = torch.cat([torch.arange(1, size + 1) for size in self.sizes])
+        self.register_buffer("counter", places, persistent=False)  # an element's place in its layer
         self.register_buffer("layer", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
-        self.register_buffer("bound", torch.tensor(bounds, dtype=self.weight.dtype)[self.layer], persistent=False)
         self.set_feedback(scale, init, brsf_redraw)
 
     def views(self, values: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -98,12 +103,13 @@ class Bank(FeedbackOwner, nn.Module):
         """Draw R of the rules that have one, for this seed and update: element by element what the plain layers draw."""
         if self.R.is_meta:
             return
+        bound = torch.tensor(self.bounds, dtype=self.R.dtype, device=self.R.device)[self.layer]
         for r, rule in enumerate(self.rules):
             definition = self.definition(rule)
             if definition.draw == "scale":
-                self.R[r] = 1.0 if self.scale == "none" else self.bound / math.sqrt(3)
+                self.R[r] = 1.0 if self.scale == "none" else bound / math.sqrt(3)
             elif definition.draw != "nothing" and (definition.redraw or self.update == 0):
                 by_edge = zip(*(stack.names[r] for stack in self.stacks.values()), strict=True)
                 keys = [[derive(self.seed, "feedback", name, self.update) for name in names] for names in by_edge]
                 u = uniform(self.R[r], torch.tensor(keys, device=self.R.device)[:, self.layer], self.counter)
-                self.R[r] = magnitude(definition, u, self.bound)
+                self.R[r] = magnitude(definition, u, bound)

@@ -30,30 +30,34 @@ KINDS = ("sep", "dil")
 # ---------------------------------------------------------------------------------------------- taps of a shared input
 
 
-def taps(x: Tensor, stride: int, dilation: int) -> Tensor:
-    """Lay out the 25 shifted copies of every channel: (C, N, H, W) → (C, 25, N·H'·W'), zeros beyond the edge."""
-    rim = 2 * dilation
-    padded = F.pad(x, (rim, rim, rim, rim))
-    channels, images, height, width = x.shape
+def pad(x: Tensor, dilation: int) -> Tensor:
+    """Put as many zeros around each map as the largest kernel reaches over its edge."""
+    return F.pad(x, (2 * dilation,) * 4)
+
+
+def taps(padded: Tensor, stride: int, dilation: int) -> Tensor:
+    """Lay out the 25 shifted copies of every channel of a padded input: (C, N, H + 4·dilation, …) → (C, 25, N·H'·W')."""
+    channels, images, height, width = padded.shape
     sc, sn, sh, sw = padded.stride()
-    size = (channels, SIDE, SIDE, images, (height - 1) // stride + 1, (width - 1) // stride + 1)
+    rows, columns = ((size - 4 * dilation - 1) // stride + 1 for size in (height, width))
+    size = (channels, SIDE, SIDE, images, rows, columns)
     view = padded.as_strided(size, (sc, dilation * sh, dilation * sw, sn, stride * sh, stride * sw))
     return view.reshape(channels, SIDE * SIDE, -1)
 
 
 def fold(grad: Tensor, shape: torch.Size, stride: int, dilation: int) -> Tensor:
-    """Add the 25 copies up again, first over columns, then over rows: the adjoint of `taps`."""
+    """Add the 25 copies up again, first over columns, then over rows: the adjoint of `taps` of `pad`. `shape` is the padded one."""
     channels, images, height, width = shape
     rim = 2 * dilation
-    rows, columns = (height - 1) // stride + 1, (width - 1) // stride + 1
+    rows, columns = ((size - 2 * rim - 1) // stride + 1 for size in (height, width))
     grad = grad.view(channels, SIDE, SIDE, images, rows, columns)
-    wide = grad.new_zeros(channels, SIDE, images, rows, width + 2 * rim)
+    wide = grad.new_zeros(channels, SIDE, images, rows, width)
     for j in range(SIDE):
         wide[..., j * dilation : j * dilation + (columns - 1) * stride + 1 : stride].add_(grad[:, :, j])
-    high = grad.new_zeros(channels, images, height + 2 * rim, width)
+    high = grad.new_zeros(channels, images, height, width - 2 * rim)
     for i in range(SIDE):
-        high[:, :, i * dilation : i * dilation + (rows - 1) * stride + 1 : stride].add_(wide[:, i, ..., rim : rim + width])
-    return high[:, :, rim : rim + height]
+        high[:, :, i * dilation : i * dilation + (rows - 1) * stride + 1 : stride].add_(wide[:, i, ..., rim : width - rim])
+    return high[:, :, rim : height - rim]
 
 
 # Where W and B come together, (2, …), the first is W and the last is B; where they are the same, there is but one.
@@ -61,7 +65,7 @@ def fold(grad: Tensor, shape: torch.Size, stride: int, dilation: int) -> Tensor:
 
 def _gradient_of_weights(both: Tensor, grad: Tensor, x: Tensor) -> Tensor:
     """The gradient of W and B together: grad xᵀ, and nothing."""
-    out = torch.zeros_like(both, memory_format=torch.contiguous_format)
+    out = torch.zeros_like(both, dtype=grad.dtype, memory_format=torch.contiguous_format)
     torch.bmm(grad, x.transpose(1, 2), out=out[0])
     return out
 
@@ -71,18 +75,19 @@ class _SharedDepthwise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, kernels, stride, dilation):
-        ctx.save_for_backward(x, kernels)
+        padded = pad(x, dilation)
+        ctx.save_for_backward(padded, kernels)
         ctx.geometry = (stride, dilation)
-        return torch.bmm(kernels[0], taps(x, stride, dilation))
+        return torch.bmm(kernels[0], taps(padded, stride, dilation))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, kernels = ctx.saved_tensors
+        padded, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)  # autocast's output has a lower precision
         need_x, need_kernels = ctx.needs_input_grad[:2]
-        grad_x = fold(torch.bmm(kernels[-1].transpose(1, 2), grad), x.shape, *ctx.geometry) if need_x else None
+        grad_x = fold(torch.bmm(kernels[-1].transpose(1, 2), grad), padded.shape, *ctx.geometry) if need_x else None
         # Laid out again rather than kept: 25 times the input would be the largest thing in memory.
-        grad_kernels = _gradient_of_weights(kernels, grad, taps(x, *ctx.geometry)) if need_kernels else None
+        grad_kernels = _gradient_of_weights(kernels, grad, taps(padded, *ctx.geometry)) if need_kernels else None
         return grad_x, grad_kernels, None, None
 
 
@@ -97,7 +102,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, matrices = ctx.saved_tensors
+        x, matrices = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
         need_x, need_matrices = ctx.needs_input_grad
         grad_x = torch.bmm(matrices[-1].transpose(1, 2), grad) if need_x else None
         return grad_x, _gradient_of_weights(matrices, grad, x) if need_matrices else None
@@ -114,7 +119,7 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, kernels = ctx.saved_tensors
+        x, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
         geometry = ((1, 1), (kernels.shape[-1] // 2,) * 2, (1, 1), False, (0, 0), x.shape[1])
         needs = [*ctx.needs_input_grad, False]
         grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(grad, x, kernels[-1], None, *geometry, needs)
@@ -192,11 +197,9 @@ class Fan(nn.Module):
         return _Product.apply(hidden.transpose(0, 1), _matrices(stacks[small, 2], stacks[large, 2]))
 
     def _dilated(self, x: Tensor, stacks: dict) -> Tensor:
-        if self.stride == 2:  # every second pixel sees every second pixel: an ordinary conv on those
-            z = self._first(x[:, :, ::2, ::2], stacks, "dil", 1, 1)
-        else:
-            z = self._first(x, stacks, "dil", 1, 2)
-        return _normalise(self.norms["dil"], z)
+        # At stride 2, every second pixel sees every second pixel: an ordinary conv on those.
+        x, dilation = (x[:, :, ::2, ::2], 1) if self.stride == 2 else (x, 2)
+        return _normalise(self.norms["dil"], self._first(x, stacks, "dil", 1, dilation))
 
     def _separable(self, x: Tensor, stacks: dict, shape: tuple[int, ...]) -> Tensor:
         z = self._first(x, stacks, "sep", self.stride, 1)
@@ -244,8 +247,8 @@ def _matrices(small: Tensor, large: Tensor) -> Tensor:
 
 def _normalise(norm: nn.BatchNorm2d, z: Tensor) -> Tensor:
     """BatchNorm of (M, C, P), each of M·C channels over its pixels."""
-    flat = z.view(1, -1, z.shape[2])
-    return F.batch_norm(flat, norm.running_mean, norm.running_var, training=norm.training, momentum=norm.momentum, eps=norm.eps).view(z.shape)
+    options = {"training": norm.training, "momentum": norm.momentum, "eps": norm.eps}
+    return F.batch_norm(z.view(1, -1, z.shape[2]), norm.running_mean, norm.running_var, **options).view(z.shape)
 
 
 def _mix(weights: Tensor, members: Tensor) -> Tensor:

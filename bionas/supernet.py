@@ -1,6 +1,8 @@
-"""The search network: every edge mixes all of its candidates (paper §2.2, equation 7). One module a candidate, as readable as it gets.
+"""The search network: every edge mixes all of its candidates (paper §2.2, equation 7).
 
-Normal and reduction cells, the latter at a third and two thirds of the depth, with one set of mixing parameters α a kind.
+Normal and reduction cells, the latter at a third and two thirds of the depth, with one set of mixing parameters α a kind. Two forms of
+the same mathematics: `fused`, for mixtures (bionas/fused.py), and plain, one module a candidate, as readable as it gets, which also
+takes single paths.
 """
 
 from __future__ import annotations
@@ -50,7 +52,17 @@ class Cell(nn.Module):
     """Two preprocessed inputs, `nodes` nodes; the output concatenates the nodes."""
 
     def __init__(
-        self, space: SearchSpace, nodes: int, before: int, last: int, channels: int, reduction: bool, reduced: bool, name: str, fused: bool, **learning
+        self,
+        space: SearchSpace,
+        nodes: int,
+        before: int,
+        last: int,
+        channels: int,
+        reduction: bool,
+        reduced: bool,
+        name: str,
+        fused: bool,
+        **learning,
     ) -> None:
         super().__init__()
         self.kind, self.nodes, self.fused = "reduce" if reduction else "normal", nodes, fused
@@ -94,7 +106,10 @@ class Cell(nn.Module):
 
 
 class Supernet(nn.Module):
-    """Input (N, in_channels, H, W) in [0, 1], H and W multiples of 4; output logits (N, num_classes)."""
+    """Input (N, in_channels, H, W) in [0, 1], H and W multiples of 4; output logits (N, num_classes).
+
+    `fused=False` is the plain form: equal outputs and gradients but for rounding, many times slower, and able to take a path.
+    """
 
     def __init__(
         self,
@@ -158,8 +173,10 @@ class Supernet(nn.Module):
         return {kind: alphas[kind].masked_fill(getattr(self, f"barred_{kind}"), -torch.inf).softmax(-1) for kind in ("normal", "reduce")}
 
     def forward(self, x: Tensor, choices: Weights | Paths | None = None) -> Tensor:
-        """Mix by softmax(α), by other weights, or take one path."""
+        """Mix by softmax(α), by other weights, or take one path. Raises ValueError for a path through the fused form."""
         choices = self.mixture() if choices is None else choices
+        if self.fused and not isinstance(choices["normal"], Tensor):
+            raise ValueError("choices: the fused supernet mixes; a path needs fused=False")
         s0 = s1 = self.stem(self.normalize(x))
         for cell in self.cells:
             s0, s1 = s1, cell(s0, s1, choices[cell.kind])

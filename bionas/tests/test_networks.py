@@ -86,16 +86,17 @@ def test_drop_path_zeroes_whole_samples_scales_the_rest_and_leaves_its_input():
 
 class TestSupernet:
     def supernet(self, rules=BIO, nodes=2, **changes):
-        net = Supernet(SearchSpace(rules, **changes), 1, 10, 4, 3, nodes)
+        net = Supernet(SearchSpace(rules, **changes), 1, 10, 4, 3, nodes, fused=False)
         return initialise_alphas(parts.initialise(net, 0), 0)
 
-    def test_parameters_of_dartss_search_network(self):
+    @pytest.mark.parametrize("fused", [True, False])
+    def test_parameters_of_dartss_search_network(self, fused):
         # quark0/darts at f276dd3, model_search.Network(16, 10, 8), counted by running it.
-        net = Supernet(SearchSpace(["bp"]), 3, 10, 16, 8, 4)
+        net = Supernet(SearchSpace(["bp"]), 3, 10, 16, 8, 4, fused=fused)
         assert sum(p.numel() for p in net.weights()) == 1_930_618
 
     def test_layers_of_the_public_bionas_supernet(self):
-        net = Supernet(SearchSpace(BIO, "released"), 3, 10, 16, 8, 4)
+        net = Supernet(SearchSpace(BIO, "released"), 3, 10, 16, 8, 4, fused=False)
         layers = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
         assert len(layers) == 5_492 and sum(getattr(m, "rule", "bp") != "bp" for m in layers) == 5_376
 

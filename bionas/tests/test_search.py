@@ -35,7 +35,7 @@ def images(n=32):
 def start(method, rules=("usf", "brsf"), null=False):
     module, settings = METHODS[method]
     space = SearchSpace(rules, "repaired", none=module.NONE)
-    net = Supernet(space, 1, 4, 2, 3, 1)
+    net = Supernet(space, 1, 4, 2, 3, 1, fused=module.MIXES)
     state = SearchState.start(initialise_alphas(parts.initialise(net, 0), 0), WEIGHTS)
     module.prepare(state, settings)
     data = SearchData.split(images(), Augment(crop=1), WEIGHTS.batch_size, 0, null)
