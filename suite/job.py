@@ -99,7 +99,7 @@ def set_up(word: str, threads: int, seed: int) -> Any:
         raise ValueError("device: 'cuda' asked for, but torch sees no CUDA device here; allowed: auto, cpu")
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import the compiler, for 1.5 s
     torch.manual_seed(derive(seed, "global"))
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
 
 import data_prep
 from bionas import catalog
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 HERE = Path(__file__).parent
 TYPES = {
@@ -124,6 +125,8 @@ def parse(text: str) -> Benchmark:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     _loosen(raw)
+    from jsonschema import Draft202012Validator  # up to a second and a half that jobs, which read defaults alone, do not pay
+
     errors = sorted(Draft202012Validator(schema()).iter_errors(raw), key=_importance)
     if errors:
         raise ValueError(_explain(errors[0]))
