@@ -35,7 +35,7 @@ def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
 
 def layers_by_rule(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Return {rule: (layers, weights)} over every conv and linear; one without a rule counts as BP. Biases are not counted."""
-    counts = dict.fromkeys(catalog.RULES, (0, 0))
+    counts = dict.fromkeys((*catalog.RULES, *catalog.NETWORK_RULES), (0, 0))
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             rule = getattr(layer, "rule", getattr(layer, "type", "bp"))  # biotorch's layers say `type`

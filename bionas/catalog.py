@@ -20,6 +20,11 @@ RULES = {
     "frsf": "bionas.rules:FRSF",
 }
 
+# Rules that need the whole network: for `models` alone; no cell can carry them and no search choose them (paper §3.1).
+NETWORK_RULES = {
+    "dfa": "bionas.rules:DFA",
+}
+
 MODELS = {
     "resnet20": "bionas.resnet:resnet20",
     "resnet56": "bionas.resnet:resnet56",

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bionas.parts import Normalize
-from bionas.rules import RuleConv2d, RuleLinear, seed_feedback
+from bionas.rules import RuleConv2d, RuleLinear, connect_output, seed_feedback
 
 
 class Block(nn.Module):
@@ -60,11 +60,13 @@ class ResNet(nn.Module):
             self.blocks.append(Block(before, width, 1 if width == before else 2, **options))
             before = width
         self.linear = RuleLinear(64, num_classes, **options)
+        self.output = connect_output(self)
         seed_feedback(self, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn(self.conv(self.normalize(x))))
-        return self.linear(self.blocks(x).mean((2, 3)))
+        with self.output:
+            x = F.relu(self.bn(self.conv(self.normalize(x))))
+            return self.output.listen(self.linear(self.blocks(x).mean((2, 3))))
 
 
 def resnet20(rule: str, num_classes: int = 10, in_channels: int = 3, **options) -> ResNet:

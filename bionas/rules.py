@@ -10,6 +10,9 @@ bias gradients are the exact ones. The rules differ in B alone:
     brsf   (5)        |R| sign(W)        random, drawn anew after every update
     frsf   (6)        |R| sign(W)        random, drawn once
 
+Direct feedback alignment (Nøkland 2016) hands down no layer's error, but the whole network's, ∂L/∂logits, through a random B of
+(classes, the layer's input). It needs a network that listens at its output: `connect_output`. Shortcuts carry what reaches them.
+
 R is no generator's state but a function of (seed, layer name, update, element), so that accumulation, checkpointing, resuming
 and replicas agree, and evaluation draws nothing. R is a buffer: never trained, never counted.
 """
@@ -42,7 +45,7 @@ class Rule:
     """A learning rule. `feedback(W, R)` gives B; `draw` says what R is; `redraw` whether R changes after every update."""
 
     feedback: Callable[[Tensor, Tensor | float], Tensor]
-    draw: Literal["nothing", "scale", "signed", "magnitude"]
+    draw: Literal["nothing", "scale", "signed", "magnitude", "direct"]
     redraw: bool = False
 
 
@@ -63,6 +66,8 @@ FA = Rule(_random, draw="signed")
 USF = Rule(_sign_concordant, draw="scale")
 BRSF = Rule(_sign_concordant, draw="magnitude", redraw=True)
 FRSF = Rule(_sign_concordant, draw="magnitude")
+DFA = Rule(_random, draw="direct")
+ALL = catalog.RULES | catalog.NETWORK_RULES
 
 
 # ---------------------------------------------------------------------------------------------- the backward pass
@@ -112,6 +117,54 @@ class _Linear(torch.autograd.Function):
         )
 
 
+class _Direct(torch.autograd.Function):
+    """Hand y on. The error that x gets is the output's, through the layer's B."""
+
+    @staticmethod
+    def forward(ctx, y, x, layer, errors):
+        ctx.like, ctx.layer, ctx.errors = x.new_empty(()).expand(x.shape), layer, errors
+        return y.view_as(y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, error = ctx.like, ctx.errors[-1]
+        B = ctx.layer.direct_feedback(error.shape[1], x)
+        return grad, (error.to(B.dtype) @ B.flatten(1)).view(x.shape), None, None
+
+
+class _Listen(torch.autograd.Function):
+    """Hand the logits on; backward, note their error first of all."""
+
+    @staticmethod
+    def forward(ctx, logits, errors):
+        ctx.errors = errors
+        return logits.view_as(logits)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        ctx.errors.append(grad)
+        return grad, None
+
+
+class Output:
+    """Where a network's output error is noted for layers with direct feedback; a forward pass has a note of its own."""
+
+    def __init__(self, needed: bool) -> None:
+        self.needed = needed
+        self.errors: list[Tensor] | None = None
+
+    def __enter__(self) -> None:
+        self.errors = []
+
+    def __exit__(self, *_: object) -> None:
+        self.errors = None
+
+    def listen(self, logits: Tensor) -> Tensor:
+        return _Listen.apply(logits, self.errors) if self.needed and logits.requires_grad else logits
+
+
 # ---------------------------------------------------------------------------------------------- the layers
 
 
@@ -127,7 +180,7 @@ class FeedbackOwner:
 
     @staticmethod
     def definition(rule: str) -> Rule:
-        return catalog.load(catalog.RULES[rule])
+        return catalog.load(ALL[rule])
 
     def reseed(self, seed: int, name: str) -> None:
         """Start R's stream for this seed and layer name, at update 0."""
@@ -160,14 +213,18 @@ class _RuleLayer(FeedbackOwner):
     """What conv and linear layers share: the rule, and R."""
 
     def _set_rule(self, rule: str, scale: str, init: str, redraw: str) -> None:
-        self.rule = catalog.choose("rule", rule, catalog.RULES)
+        self.rule = catalog.choose("rule", rule, ALL)
         self.rules = (rule,)
+        self.output: Output | None = None
         self.draws = self.definition(rule).draw
+        self._direct: tuple[Any, Tensor] | None = None
         self.register_buffer("R", torch.empty_like(self.weight, requires_grad=False) if self.draws in ("signed", "magnitude") else None)
         self.set_feedback(scale, init, redraw)
 
     def feedback(self) -> Tensor:
-        """Return the B in use, of the weight's shape; it takes no part in autograd."""
+        """Return the B in use, of the weight's shape; it takes no part in autograd. Raises ValueError for `dfa`."""
+        if self.draws == "direct":
+            raise ValueError("rule: dfa feeds back from the network's output, not through a B of the weight's shape")
         with torch.no_grad():
             weight = self.weight.detach()
             if self.exact:
@@ -188,6 +245,20 @@ class _RuleLayer(FeedbackOwner):
         u = uniform(self.R, derive(self.seed, "feedback", self.name, self.update))  # [0, 1)
         self.R.copy_(magnitude(self.definition(self.rule), u, init_bound(self.weight, self.init)))
 
+    def direct_feedback(self, classes: int, x: Tensor) -> Tensor:
+        """Return B of (classes, the layer's input): U(-b, b), b = 1/√(numbers in that input), as Nøkland's §4."""
+        key = (self.seed, self.name, classes, x.shape[1:], x.dtype, x.device)
+        if self._direct is None or self._direct[0] != key:
+            like = x.new_empty(classes, *x.shape[1:])
+            bound = like[0].numel() ** -0.5
+            self._direct = key, ((2 * uniform(like, derive(self.seed, "direct feedback", self.name)) - 1) * bound).to(x.dtype)
+        return self._direct[1]
+
+    def _directly(self, x: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        if self.output is None or self.output.errors is None:
+            raise ValueError("rule: dfa needs a network that listens at its output; allowed: the models of the catalog")
+        return _Direct.apply(forward(x.detach()), x, self, self.output.errors)
+
     def _feeds_back(self, x: Tensor) -> bool:
         """Whether anything will ask for B: without an input gradient (the first layer, evaluation) every rule is plain."""
         return self.draws != "nothing" and not self.exact and torch.is_grad_enabled() and x.requires_grad
@@ -207,6 +278,8 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
         self.count_forward()
         if not self._feeds_back(x):
             return super().forward(x)
+        if self.draws == "direct":
+            return self._directly(x, super().forward)
         if x.dim() == 3:
             return self._with_feedback(x[None])[0]
         return self._with_feedback(x)
@@ -230,6 +303,8 @@ class RuleLinear(_RuleLayer, nn.Linear):
         self.count_forward()
         if not self._feeds_back(x):
             return super().forward(x)
+        if self.draws == "direct":
+            return self._directly(x, super().forward)
         return _Linear.apply(x, self.weight, self.bias, self.feedback())
 
 
@@ -260,6 +335,15 @@ def seed_feedback(model: nn.Module, seed: int) -> nn.Module:
     for name, layer in feedback_owners(model):
         layer.reseed(seed, name)
     return model
+
+
+def connect_output(model: nn.Module) -> Output:
+    """Give layers with direct feedback the place where the model's output error will be noted."""
+    direct = [layer for layer in model.modules() if isinstance(layer, _RuleLayer) and layer.draws == "direct"]
+    output = Output(bool(direct))
+    for layer in direct:
+        layer.output = output
+    return output
 
 
 def advance(model: nn.Module) -> None:

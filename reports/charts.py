@@ -20,7 +20,7 @@ from reports.tables import Block, Results, SearchGroup, Variant
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 # Okabe and Ito's colours, told apart by colour-blind readers, too.
-COLOURS = {"bp": "#4b5563", "fa": "#d55e00", "usf": "#0072b2", "brsf": "#009e73", "frsf": "#cc79a7"}
+COLOURS = {"bp": "#4b5563", "fa": "#d55e00", "usf": "#0072b2", "brsf": "#009e73", "frsf": "#cc79a7", "dfa": "#56b4e9"}
 COLOURS |= {"searched": "#1f2933", "shuffled": "#9aa5b1"}
 SPARE = "#e69f00"
 DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (5, 4, 1, 4)), (0, (8, 2)))  # by network and protocol
@@ -54,7 +54,7 @@ def colour(rule: str) -> str:
     return COLOURS.get(rule, SPARE)
 
 
-SPELLING = {"bp": "BP", "fa": "FA", "usf": "uSF", "brsf": "brSF", "frsf": "frSF"}
+SPELLING = {"bp": "BP", "dfa": "DFA", "fa": "FA", "usf": "uSF", "brsf": "brSF", "frsf": "frSF"}
 
 
 def spell(rule: str) -> str:

@@ -149,6 +149,7 @@ def schema() -> dict[str, Any]:
         "protocols": list(protocols()),
         "models": list(catalog.MODELS),
         "rules": list(catalog.RULES),
+        "model_rules": [*catalog.RULES, *catalog.NETWORK_RULES],
         "attacks": list(catalog.ATTACKS),
         "gradients": list(catalog.GRADIENTS),
         "presets": list(catalog.PRESETS),

@@ -1,6 +1,7 @@
 """The format: what is allowed, and one helpful line for everything else."""
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from suite import spec
 
@@ -127,7 +128,7 @@ def test_every_key_of_the_format_is_documented_and_every_default_allowed():
             assert child.get("description"), f"{path}.{key}"
             if "default" in child:
                 wrapped = {"type": "object", "properties": {key: child}}
-                spec.Draft202012Validator(wrapped).validate({key: child["default"]})
+                Draft202012Validator(wrapped).validate({key: child["default"]})
             visit(child, f"{path}.{key}")
 
     visit(spec.schema(), "")
