@@ -14,6 +14,7 @@ A member is one candidate of one edge; members are ordered by (edge, kernel size
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ from bionas.space import CONVS, POOLS, Candidate, SearchSpace
 
 SIDE, TAPS = 5, 25  # of the largest kernel
 KINDS = ("sep", "dil")
+SMALL = 64  # pixels of a map up to which a depthwise conv is quickest as a product with its whole matrix
 
 
 # ---------------------------------------------------------------------------------------------- taps of a shared input
@@ -128,6 +130,43 @@ class _Depthwise(torch.autograd.Function):
         return grad_x, torch.stack([grad_weight, torch.zeros_like(grad_weight)])
 
 
+@lru_cache
+def _reach(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Which tap leads from which pixel to which: (25, H·W·H·W), ones and zeros."""
+    pixels = torch.eye(height * width, dtype=dtype, device=device).view(height * width, 1, height, width)
+    seen = taps(pad(pixels, 1), 1, 1)  # (from, 25, to)
+    return seen.transpose(0, 1).flatten(1).contiguous()
+
+
+class _SmallDepthwise(torch.autograd.Function):
+    """Depthwise convs on small maps, as products with the matrices that they are: x (channels, N, H·W), kernels (2, channels, 25)."""
+
+    @staticmethod
+    def forward(ctx, x, kernels, size):
+        ctx.save_for_backward(x, kernels)
+        ctx.size = size
+        return torch.bmm(x, _SmallDepthwise.matrix(kernels[0], size))
+
+    @staticmethod
+    def matrix(kernel: Tensor, size: tuple[int, int]) -> Tensor:
+        """(channels, 25) → (channels, from, to)."""
+        pixels = size[0] * size[1]
+        return (kernel @ _reach(*size, kernel.dtype, kernel.device)).view(-1, pixels, pixels)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
+        need_x, need_kernels = ctx.needs_input_grad[:2]
+        grad_x = torch.bmm(grad, _SmallDepthwise.matrix(kernels[-1], ctx.size).transpose(1, 2)) if need_x else None
+        if not need_kernels:
+            return grad_x, None, None
+        pairs = torch.bmm(x.transpose(1, 2), grad).flatten(1)  # (channels, from · to)
+        out = torch.zeros_like(kernels)
+        torch.mm(pairs, _reach(*ctx.size, grad.dtype, grad.device).t(), out=out[0])
+        return grad_x, out, None
+
+
 class Fan(nn.Module):
     """Every candidate of the edges that leave one state. `name` and `edges` say what the plain network calls them."""
 
@@ -204,13 +243,14 @@ class Fan(nn.Module):
     def _separable(self, x: Tensor, stacks: dict, shape: tuple[int, ...]) -> Tensor:
         z = self._first(x, stacks, "sep", self.stride, 1)
         hidden = _normalise(self.norms["sep halfway"], z).relu_().view(len(self.edges), 2, -1, *shape)
-        halves = []
-        for part, operation in zip(hidden.unbind(1), CONVS[:2], strict=True):
-            part = part.permute(2, 0, 1, 3, 4).reshape(shape[0], -1, *shape[1:])  # (N, E·R·C, H, W)
-            out = _Depthwise.apply(part, stacks[operation, 5].flatten(1, 3))
-            halves.append(out.view(shape[0], len(self.edges), -1, *shape[1:]).permute(1, 2, 0, 3, 4))
+        kernels = stacks["sep_conv_3x3", 5], stacks["sep_conv_5x5", 5]
+        if shape[1] * shape[2] <= SMALL:
+            members = _members(*kernels)
+            out = _SmallDepthwise.apply(hidden.view(-1, shape[0], shape[1] * shape[2]), members.flatten(1, -3).flatten(2), shape[1:])
+        else:
+            out = torch.stack([_own_depthwise(part, both) for part, both in zip(hidden.unbind(1), kernels, strict=True)], 1)
         matrices = _matrices(stacks["sep_conv_3x3", 6], stacks["sep_conv_5x5", 6])
-        return _normalise(self.norms["sep"], _Product.apply(torch.stack(halves, 1).view(z.shape), matrices))
+        return _normalise(self.norms["sep"], _Product.apply(out.view(z.shape), matrices))
 
     def _reduced(self, x: Tensor) -> Tensor:
         """Skips at stride 2: two 1×1 convs on shifted grids, side by side."""
@@ -236,8 +276,19 @@ def columns(space: SearchSpace) -> list[int]:
 
 def _kernels(small: Tensor, large: Tensor) -> Tensor:
     """3×3 and 5×5 kernels, (2, E, R, C, 1, k, k) each, as (2, C, M, 25)."""
-    members = torch.stack([F.pad(small, (1, 1, 1, 1)), large], 2)  # (2, E, sizes, R, C, 1, 5, 5)
-    return members.view(len(large), -1, large.shape[3], SIDE * SIDE).transpose(1, 2)
+    return _members(small, large).view(len(large), -1, large.shape[3], SIDE * SIDE).transpose(1, 2)
+
+
+def _members(small: Tensor, large: Tensor) -> Tensor:
+    """Kernels of both sizes in the members' order: (2, E, sizes, R, C, 1, 5, 5)."""
+    return torch.stack([F.pad(small, (1, 1, 1, 1)), large], 2)
+
+
+def _own_depthwise(part: Tensor, kernels: Tensor) -> Tensor:
+    """Depthwise convs whose inputs are their own: part (E, R·C, N, H, W) and kernels (2, E, R, C, 1, k, k)."""
+    edges, channels, images, height, width = part.shape
+    x = part.permute(2, 0, 1, 3, 4).reshape(images, edges * channels, height, width)
+    return _Depthwise.apply(x, kernels.flatten(1, 3)).view(images, edges, channels, height, width).permute(1, 2, 0, 3, 4)
 
 
 def _matrices(small: Tensor, large: Tensor) -> Tensor:
