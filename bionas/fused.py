@@ -7,6 +7,7 @@ Inside a cell maps are channel-major, (C, N, H, W), so that what dominates becom
     second depthwise   of sep convs, whose inputs are their own: a grouped convolution
     BatchNorm          has no parameters, so that of many candidates is that of many channels
     mixture            a product an edge: its weights times its candidates
+    evaluation         what follows the last ReLU is linear then, BatchNorm included: one map an edge
 
 A member is one candidate of one edge; members are ordered by (edge, kernel size, rule).
 """
@@ -220,7 +221,7 @@ class Fan(nn.Module):
         skips = skips[:, : self.num_skips] if self.stride == 1 else skips[:, -self.num_skips :]
         stacks = self.convs()
         positive = x.relu()
-        mixed = _mix(sep, self._separable(positive, stacks, shape)) + _mix(dil, self._dilated(positive, stacks))
+        mixed = self._separable(positive, stacks, shape, sep) + self._dilated(positive, stacks, dil)
         plain = self._pooled(x)
         if self.stride == 2:
             mixed = mixed + _mix(skips, self._reduced(positive))
@@ -229,20 +230,36 @@ class Fan(nn.Module):
         mixed = torch.addmm(mixed, pools, plain)
         return mixed.view(len(self.edges), self.channels, *shape)
 
-    def _first(self, x: Tensor, stacks: dict, kind: str, stride: int, dilation: int) -> Tensor:
-        """The first depthwise and pointwise convs of a kind: (C, N, H, W) → (M, C, P)."""
-        small, large = (op for op in CONVS if op.startswith(kind))
-        hidden = _SharedDepthwise.apply(x, _kernels(stacks[small, 1], stacks[large, 1]), stride, dilation)  # (C, M, P)
-        return _Product.apply(hidden.transpose(0, 1), _matrices(stacks[small, 2], stacks[large, 2]))
+    def _learns(self) -> bool:
+        """Whether anything is: in a mere evaluation what follows the last ReLU is one linear map an edge, and is computed as one."""
+        return self.training or torch.is_grad_enabled()
 
-    def _dilated(self, x: Tensor, stacks: dict) -> Tensor:
+    def _layouts(self, stacks: dict, kind: str) -> tuple[Tensor, Tensor]:
+        """The first depthwise kernels, (2, C, M, 25), and the pointwise matrices, (2, M, C, C), of a kind."""
+        small, large = (op for op in CONVS if op.startswith(kind))
+        return _kernels(stacks[small, 1], stacks[large, 1]), _matrices(stacks[small, 2], stacks[large, 2])
+
+    def _dilated(self, x: Tensor, stacks: dict, weights: Tensor) -> Tensor:
         # At stride 2, every second pixel sees every second pixel: an ordinary conv on those.
         x, dilation = (x[:, :, ::2, ::2], 1) if self.stride == 2 else (x, 2)
-        return _normalise(self.norms["dil"], self._first(x, stacks, "dil", 1, dilation))
+        kernels, matrices = self._layouts(stacks, "dil")
+        if self._learns():
+            hidden = _SharedDepthwise.apply(x, kernels, 1, dilation).transpose(0, 1)
+            return _mix(weights, _normalise(self.norms["dil"], _Product.apply(hidden, matrices)))
+        maps, shift = _as_maps(matrices, self.norms["dil"], weights)
+        dense = torch.einsum("ekoc,cekt->eoct", maps, kernels[0].view(self.channels, *weights.shape, -1))
+        laid_out = taps(pad(x, dilation), 1, dilation).flatten(0, 1)
+        return torch.addmm(shift.view(-1, 1), dense.reshape(shift.numel(), -1), laid_out).view(len(weights), -1)
 
-    def _separable(self, x: Tensor, stacks: dict, shape: tuple[int, ...]) -> Tensor:
-        z = self._first(x, stacks, "sep", self.stride, 1)
-        hidden = _normalise(self.norms["sep halfway"], z).relu_().view(len(self.edges), 2, -1, *shape)
+    def _separable(self, x: Tensor, stacks: dict, shape: tuple[int, ...], weights: Tensor) -> Tensor:
+        kernels, matrices = self._layouts(stacks, "sep")
+        hidden = _SharedDepthwise.apply(x, kernels, self.stride, 1).transpose(0, 1)
+        if self._learns():
+            z = _normalise(self.norms["sep halfway"], _Product.apply(hidden, matrices))
+        else:
+            maps, shift = _as_maps(matrices, self.norms["sep halfway"], weights.new_ones(len(hidden), 1))
+            z = torch.baddbmm(shift.unsqueeze(2), maps.squeeze(1), hidden)
+        hidden = z.relu_().view(len(self.edges), 2, -1, *shape)
         kernels = stacks["sep_conv_3x3", 5], stacks["sep_conv_5x5", 5]
         if shape[1] * shape[2] <= SMALL:
             members = _members(*kernels)
@@ -250,7 +267,11 @@ class Fan(nn.Module):
         else:
             out = torch.stack([_own_depthwise(part, both) for part, both in zip(hidden.unbind(1), kernels, strict=True)], 1)
         matrices = _matrices(stacks["sep_conv_3x3", 6], stacks["sep_conv_5x5", 6])
-        return _normalise(self.norms["sep"], _Product.apply(out.view(z.shape), matrices))
+        if self._learns():
+            return _mix(weights, _normalise(self.norms["sep"], _Product.apply(out.view(z.shape), matrices)))
+        maps, shift = _as_maps(matrices, self.norms["sep"], weights)
+        maps = maps.transpose(1, 2).reshape(*shift.shape, -1)
+        return torch.baddbmm(shift.unsqueeze(2), maps, out.view(*maps.shape[::2], -1)).flatten(1)
 
     def _reduced(self, x: Tensor) -> Tensor:
         """Skips at stride 2: two 1×1 convs on shifted grids, side by side."""
@@ -300,6 +321,14 @@ def _normalise(norm: nn.BatchNorm2d, z: Tensor) -> Tensor:
     """BatchNorm of (M, C, P), each of M·C channels over its pixels."""
     options = {"training": norm.training, "momentum": norm.momentum, "eps": norm.eps}
     return F.batch_norm(z.view(1, -1, z.shape[2]), norm.running_mean, norm.running_var, **options).view(z.shape)
+
+
+def _as_maps(matrices: Tensor, norm: nn.BatchNorm2d, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Pointwise convs, BatchNorm with its running statistics, and mixture: linear maps (E, K, out, in), and what an edge adds, (E, out)."""
+    edges, convs = weights.shape
+    mean, inv = (part.view(edges, convs, -1) for part in (norm.running_mean, (norm.running_var + norm.eps).rsqrt()))
+    scale = weights.unsqueeze(2) * inv
+    return scale.unsqueeze(3) * matrices[0].view(edges, convs, *matrices.shape[2:]), -(scale * mean).sum(1)
 
 
 def _mix(weights: Tensor, members: Tensor) -> Tensor:

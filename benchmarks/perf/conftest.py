@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from suite.job import keep_memory
+
 THREADS = 2
 ROWS: list[Row] = []
 
@@ -42,6 +44,7 @@ def compare(benchmark):
 
     def run(what: str, contenders: Mapping[str, Callable[[], object]], rounds: int = 15, bar: float | None = None) -> Row:
         torch.set_num_threads(THREADS)
+        keep_memory()  # as jobs do, for all contenders
         samples: dict[str, list[float]] = {name: [] for name in contenders}
         for work in contenders.values():
             work()

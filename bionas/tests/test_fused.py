@@ -70,6 +70,18 @@ def test_outputs_and_all_gradients(rules, protocol, learning):
         assert_equal(fused.plain_state(), plain.plain_state())  # running statistics
 
 
+@pytest.mark.parametrize("protocol", ["repaired", "released"])
+@pytest.mark.parametrize("size", [8, 20])  # second depthwise convs as products, and as convolutions
+def test_outputs_of_a_mere_evaluation(protocol, size):
+    plain, fused = twins(protocol=protocol)
+    for _ in range(3):  # running statistics of some batches
+        plain(batch(size=size)[0]), fused(batch(size=size)[0])
+    with torch.no_grad():
+        for training in (False, True):
+            outputs = [net.train(training)(batch(size=size)[0]) for net in (plain, fused)]
+            assert_equal({"logits": outputs[1]}, {"logits": outputs[0]})
+
+
 def test_gradients_in_a_cell_of_four_nodes_and_an_odd_number_of_channels():
     nets = [Supernet(SearchSpace(BIO), 2, 5, 3, 4, 4, fused=fused).double() for fused in (False, True)]
     x = torch.rand(2, 2, 12, 12, dtype=torch.float64)
