@@ -176,7 +176,7 @@ def finite(model: nn.Module) -> bool:
     return bool(torch.stack(torch._foreach_norm(values, torch.inf)).isfinite().all())
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure(model: nn.Module, split: Split, batch_size: int = 512) -> tuple[float, float]:
     """Return (mean cross-entropy, accuracy in percent) in evaluation mode; leaves the model's mode as it was."""
     total, correct = 0.0, 0

@@ -132,12 +132,16 @@ def build(params: dict[str, Any], content: Any, genotype: str | None) -> Any:
     """Make the trial's network with its initial weights."""
     from bionas import catalog, parts
     from bionas.network import Network
+    from bionas.rules import convert
     from bionas.space import Genotype
 
     settings, classes, channels = params["settings"], len(content.classes), content.image_shape[0]
     common = {"mean": content.mean, "std": content.std, **{name: settings[name] for name in LEARNING if name in settings}}
     if genotype is None:
-        model = catalog.load(catalog.MODELS[params["network"]])(params["rules"], classes, channels, **common)
+        biotorch = settings.get("backend") == "biotorch"
+        model = catalog.load(catalog.MODELS[params["network"]])("bp" if biotorch else params["rules"], classes, channels, **common)
+        if biotorch:
+            model, _ = convert(model, params["rules"], "biotorch", seed=params["seed"])
     else:
         single = params["rules"] in catalog.RULES and settings["single_rule_scope"] == "all"
         model = Network(

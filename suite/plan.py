@@ -204,7 +204,7 @@ def _trial(benchmark, protocol, settings, overrides, skipped, dataset, network, 
         threads=benchmark.threads,
         protocols=(protocol,),
         overrides=tuple(name for name in overrides if name in settings),
-        evaluation=_evaluation(benchmark.attacks, plain, skipped),
+        evaluation=_evaluation(benchmark.attacks, plain, settings.get("backend", "native") == "native", skipped),
     )
 
 
@@ -221,6 +221,10 @@ def _relevant(settings: Mapping[str, Any], rules: set[str]) -> dict[str, Any]:
         dropped.add("scale")
     if "brsf" not in rules:
         dropped.add("brsf_redraw")
+    if settings.get("backend") == "native":
+        dropped.add("backend")
+    elif "backend" in settings:
+        dropped.add("brsf_redraw")  # biotorch's layers have their own way
     if settings.get("schedule") != "multistep":
         dropped.add("milestones")
     if settings.get("scope") == "cells" and settings.get("single_rule_scope") == "cells":
@@ -228,7 +232,7 @@ def _relevant(settings: Mapping[str, Any], rules: set[str]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in dropped}
 
 
-def _evaluation(attacks: spec.Attacks | None, plain: bool, skipped: dict[str, str]) -> Evaluation | None:
+def _evaluation(attacks: spec.Attacks | None, plain: bool, switchable: bool, skipped: dict[str, str]) -> Evaluation | None:
     if attacks is None:
         return None
     pairs = []
@@ -237,11 +241,14 @@ def _evaluation(attacks: spec.Attacks | None, plain: bool, skipped: dict[str, st
             pairs.append((attack, "none"))
             continue
         for gradient in sorted(attacks.gradients):
-            if plain and gradient == "rule" and "true" in attacks.gradients:
+            if gradient == "true" and not switchable:
+                skipped[f"attacks on biotorch's layers through the true gradient: {attack}"] = "their feedback cannot be switched off"
+                continue
+            if plain and switchable and gradient == "rule" and "true" in attacks.gradients:
                 skipped[f"attacks on bp through the rule: {attack}"] = "bp's own gradient is the true one, which runs"
                 continue
             pairs.append((attack, gradient))
-    return Evaluation(attacks.preset, tuple(pairs), attacks.images)
+    return Evaluation(attacks.preset, tuple(pairs), attacks.images) if pairs else None
 
 
 def _entry(run: Search | Trial) -> dict[str, Any]:

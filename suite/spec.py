@@ -261,6 +261,11 @@ def _check_sense(benchmark: Benchmark) -> None:
                 )
             if merged["nesterov"] and not merged["momentum"]:
                 raise ValueError(f"{section}.settings.nesterov: needs a momentum above 0")
+            if merged.get("backend") == "biotorch":
+                if (merged["scale"], merged["init"]) != ("init_std", "xavier"):
+                    raise ValueError(f"{section}.settings.backend: biotorch's layers know scale 'init_std' and init 'xavier' alone")
+                for rule in set(benchmark.models.rules) & catalog.NETWORK_RULES.keys():
+                    raise ValueError(f"{section}.settings.backend: 'biotorch' does not come with {rule!r} here; allowed: native")
             if key == "search" and merged["warmup"] >= merged["epochs"] and any(m.startswith("eg") for m in benchmark.search.methods):
                 raise ValueError(f"search.settings.warmup: {merged['warmup']} epochs leave none of {merged['epochs']} to explore in")
     for pattern, bounds in benchmark.expect.items():

@@ -91,10 +91,11 @@ def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out
             state.status = "diverged"
     with store.replacing(weights) as partial:
         job.save_weights(model, partial)
+    metrics["weights_sha256"] = job.weights_sha256(model)  # now: biotorch's layers draw anew at the next forward
     metrics |= {"num_parameters": account.num_parameters(model), "flops": account.flops(model, content.image_shape)}
     for rule, (layers, count) in account.layers_by_rule(model).items():
         metrics |= {f"layers_{rule}": layers, f"weights_{rule}": count}
-    metrics |= {"weights_sha256": job.weights_sha256(model), "train_images": len(kept), "test_images": len(content.test_labels)}
+    metrics |= {"train_images": len(kept), "test_images": len(content.test_labels)}
     metrics["dataset_checksum"] = content.checksum
     if genotype:
         metrics |= {"genotype": genotype, "auxiliary": _auxiliary(model, settings)}

@@ -108,6 +108,13 @@ def test_gradient_attacks_run_twice_others_once_and_bps_own_gradient_is_skipped_
     assert found.skipped == (("attacks on bp through the rule: fgsm", "bp's own gradient is the true one, which runs"),)
 
 
+def test_biotorchs_layers_are_other_runs_attacked_through_the_rule_alone():
+    found = planned(settings=("epochs: 3", "epochs: 3, backend: biotorch"))
+    assert {t.id for t in found.trials.values()}.isdisjoint(t.id for t in trials())
+    assert {t.evaluation.attacks for t in found.trials.values()} == {(("fgsm", "rule"),)}
+    assert found.skipped == (("attacks on biotorch's layers through the true gradient: fgsm", "their feedback cannot be switched off"),)
+
+
 def test_a_pattern_that_matches_nothing_is_a_mistake():
     with pytest.raises(ValueError, match=r"'trial/cifar10/\*' matches no run; runs are named like 'trial/digits"):
         planned(expect=("trial/digits/*", "trial/cifar10/*"))

@@ -111,6 +111,20 @@ def test_a_finished_run_is_left_alone(undisturbed):
     assert (undisturbed.folder / "train.h5").stat().st_mtime_ns == before
 
 
+def test_biotorchs_own_layers_train_and_are_attacked_the_same_way_every_time(tmp_path, digits):
+    (trial,) = plan.plan(spec.parse(DEFINITION.replace("epochs: 2", "epochs: 1, backend: biotorch"))).trials.values()
+    found = []
+    for folder in ("a", "b"):
+        job = Job(tmp_path / folder, digits, settings=dict(trial.settings))
+        job.evaluate[job.evaluate.index("--params") + 1] = json.dumps(trial.evaluation.params)
+        for command in (job.train, job.evaluate):
+            done = job.run(command)
+            assert done.returncode == 0, done.stderr
+        assert store.read(job.folder / "train.h5").metrics["layers_brsf"] == 20
+        found.append(job.digests())
+    assert found[0] == found[1]
+
+
 def test_an_entry_of_the_plan_is_its_jobs_parameters(undisturbed):
     (entry,) = plan.plan(spec.parse(DEFINITION)).to_dict()["trials"]
     done = undisturbed.run([*undisturbed.train, "--params", json.dumps(entry)])

@@ -48,6 +48,17 @@ MISTAKES = {
         ["by_method", "darts"],
     ),
     "warm-up without end": ("models:", "search: {methods: [eg], rule_sets: {a: [fa]}, settings: {epochs: 9}}\nmodels:", ["warmup", "15"]),
+    "biotorch beyond its means": ("epochs: 3", "backend: biotorch, scale: rms", ["models.settings.backend", "init_std"]),
+    "a network's rule from biotorch": (
+        "[bp, fa]\n  settings: {epochs: 3}",
+        "[dfa]\n  settings: {backend: biotorch}",
+        ["models.settings.backend", "'dfa'", "native"],
+    ),
+    "a network's rule in a search": (
+        "models:",
+        "search: {methods: [darts], rule_sets: {a: [dfa]}}\nmodels:",
+        ["search.rule_sets.a.0", "'dfa'", "bp, fa, usf, brsf, frsf"],
+    ),
     "missing key": ("about: a definition", "", ["'about' is missing"]),
     "unknown rule": ("[bp, fa]", "[bp, uSF]", ["models.rules.1", "'uSF'", "bp, fa, usf, brsf, frsf", "did you mean 'usf'"]),
     "unknown model": ("resnet20", "resnet21", ["models.names.0", "resnet20, resnet56"]),
