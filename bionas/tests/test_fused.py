@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from bionas import parts
 from bionas.bank import Bank
-from bionas.fused import fold, pad, taps
+from bionas.batched import fold, pad, taps
 from bionas.rules import RuleConv2d, advance, feedback_owners, true_gradient
 from bionas.space import SearchSpace
 from bionas.supernet import Supernet, initialise_alphas

@@ -1,0 +1,147 @@
+"""Convs of many layers at once, as products of matrices; each hands its error down through its own B.
+
+Where W and B come together, (2, …), the first is W and the last is B; where they are the same, or B is not needed, there is but one.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+SIDE = 5  # of the largest kernel; smaller ones have a rim of zeros
+
+
+def pad(x: Tensor, dilation: int) -> Tensor:
+    """Put as many zeros around each map as the largest kernel reaches over its edge."""
+    return F.pad(x, (2 * dilation,) * 4)
+
+
+def taps(padded: Tensor, stride: int, dilation: int) -> Tensor:
+    """Lay out the 25 shifted copies of every channel of a padded input: (C, N, H + 4·dilation, …) → (C, 25, N·H'·W')."""
+    channels, images, height, width = padded.shape
+    sc, sn, sh, sw = padded.stride()
+    rows, columns = ((size - 4 * dilation - 1) // stride + 1 for size in (height, width))
+    size = (channels, SIDE, SIDE, images, rows, columns)
+    view = padded.as_strided(size, (sc, dilation * sh, dilation * sw, sn, stride * sh, stride * sw))
+    return view.reshape(channels, SIDE * SIDE, -1)
+
+
+def fold(grad: Tensor, shape: torch.Size, stride: int, dilation: int) -> Tensor:
+    """Add the 25 copies up again, first over columns, then over rows: the adjoint of `taps` of `pad`. `shape` is the padded one."""
+    channels, images, height, width = shape
+    rim = 2 * dilation
+    rows, columns = ((size - 2 * rim - 1) // stride + 1 for size in (height, width))
+    grad = grad.view(channels, SIDE, SIDE, images, rows, columns)
+    wide = grad.new_zeros(channels, SIDE, images, rows, width)
+    for j in range(SIDE):
+        wide[..., j * dilation : j * dilation + (columns - 1) * stride + 1 : stride].add_(grad[:, :, j])
+    high = grad.new_zeros(channels, images, height, width - 2 * rim)
+    for i in range(SIDE):
+        high[:, :, i * dilation : i * dilation + (rows - 1) * stride + 1 : stride].add_(wide[:, i, ..., rim : width - rim])
+    return high[:, :, rim : height - rim]
+
+
+def _gradient_of_weights(both: Tensor, grad: Tensor, x: Tensor) -> Tensor:
+    """The gradient of W and B together: grad xᵀ, and nothing."""
+    out = torch.zeros_like(both, dtype=grad.dtype, memory_format=torch.contiguous_format)
+    torch.bmm(grad, x.transpose(1, 2), out=out[0])
+    return out
+
+
+class SharedDepthwise(torch.autograd.Function):
+    """Depthwise convs of one input under many kernels: x (C, N, H, W), kernels (2, C, M, 25) → (C, M, N·H'·W')."""
+
+    @staticmethod
+    def forward(ctx, x, kernels, stride, dilation):
+        padded = pad(x, dilation)
+        ctx.save_for_backward(padded, kernels)
+        ctx.geometry = (stride, dilation)
+        return torch.bmm(kernels[0], taps(padded, stride, dilation))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        padded, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)  # autocast's output has a lower precision
+        need_x, need_kernels = ctx.needs_input_grad[:2]
+        grad_x = fold(torch.bmm(kernels[-1].transpose(1, 2), grad), padded.shape, *ctx.geometry) if need_x else None
+        # Laid out again rather than kept: 25 times the input would be the largest thing in memory.
+        grad_kernels = _gradient_of_weights(kernels, grad, taps(padded, *ctx.geometry)) if need_kernels else None
+        return grad_x, grad_kernels, None, None
+
+
+class Product(torch.autograd.Function):
+    """Pointwise convs, batched: x (M, in, P), matrices (2, M, out, in) → (M, out, P)."""
+
+    @staticmethod
+    def forward(ctx, x, matrices):
+        ctx.save_for_backward(x, matrices)
+        return torch.bmm(matrices[0], x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, matrices = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
+        need_x, need_matrices = ctx.needs_input_grad
+        grad_x = torch.bmm(matrices[-1].transpose(1, 2), grad) if need_x else None
+        return grad_x, _gradient_of_weights(matrices, grad, x) if need_matrices else None
+
+
+class Depthwise(torch.autograd.Function):
+    """A depthwise conv of stride 1: x (N, channels, H, W), kernels (2, channels, 1, k, k)."""
+
+    @staticmethod
+    def forward(ctx, x, kernels):
+        ctx.save_for_backward(x, kernels)
+        return F.conv2d(x, kernels[0], padding=kernels.shape[-1] // 2, groups=x.shape[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
+        geometry = ((1, 1), (kernels.shape[-1] // 2,) * 2, (1, 1), False, (0, 0), x.shape[1])
+        needs = [*ctx.needs_input_grad, False]
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(grad, x, kernels[-1], None, *geometry, needs)
+        if grad_weight is None or len(kernels) == 1:
+            return grad_x, None if grad_weight is None else grad_weight[None]
+        return grad_x, torch.stack([grad_weight, torch.zeros_like(grad_weight)])
+
+
+@lru_cache
+def _reach(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Which tap leads from which pixel to which: (25, H·W·H·W), ones and zeros."""
+    pixels = torch.eye(height * width, dtype=dtype, device=device).view(height * width, 1, height, width)
+    seen = taps(pad(pixels, 1), 1, 1)  # (from, 25, to)
+    return seen.transpose(0, 1).flatten(1).contiguous()
+
+
+class SmallDepthwise(torch.autograd.Function):
+    """Depthwise convs on small maps, as products with the matrices that they are: x (channels, N, H·W), kernels (2, channels, 25)."""
+
+    @staticmethod
+    def forward(ctx, x, kernels, size):
+        ctx.save_for_backward(x, kernels)
+        ctx.size = size
+        return torch.bmm(x, SmallDepthwise.matrix(kernels[0], size))
+
+    @staticmethod
+    def matrix(kernel: Tensor, size: tuple[int, int]) -> Tensor:
+        """(channels, 25) → (channels, from, to)."""
+        pixels = size[0] * size[1]
+        return (kernel @ _reach(*size, kernel.dtype, kernel.device)).view(-1, pixels, pixels)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
+        need_x, need_kernels = ctx.needs_input_grad[:2]
+        grad_x = torch.bmm(grad, SmallDepthwise.matrix(kernels[-1], ctx.size).transpose(1, 2)) if need_x else None
+        if not need_kernels:
+            return grad_x, None, None
+        pairs = torch.bmm(x.transpose(1, 2), grad).flatten(1)  # (channels, from · to)
+        out = torch.zeros_like(kernels)
+        torch.mm(pairs, _reach(*ctx.size, grad.dtype, grad.device).t(), out=out[0])
+        return grad_x, out, None
