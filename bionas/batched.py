@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 SIDE = 5  # of the largest kernel; smaller ones have a rim of zeros
+SMALL = 64  # pixels of a map up to which a depthwise conv is quickest as a product with its whole matrix
 
 
 def pad(x: Tensor, dilation: int) -> Tensor:
@@ -110,38 +111,44 @@ class Depthwise(torch.autograd.Function):
         return grad_x, torch.stack([grad_weight, torch.zeros_like(grad_weight)])
 
 
+Grid = tuple[tuple[int, int], ...]  # of a conv: the map's size, the kernel's, stride, padding, dilation
+
+
 @lru_cache
-def _reach(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Which tap leads from which pixel to which: (25, H·W·H·W), ones and zeros."""
-    pixels = torch.eye(height * width, dtype=dtype, device=device).view(height * width, 1, height, width)
-    seen = taps(pad(pixels, 1), 1, 1)  # (from, 25, to)
-    return seen.transpose(0, 1).flatten(1).contiguous()
+def _reach(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Which tap leads from which pixel to which: (taps, from, to), ones and zeros."""
+    (height, width), kernel, stride, padding, dilation = grid
+    pixels = torch.eye(height * width, dtype=dtype, device=device).view(-1, 1, height, width)
+    return F.unfold(pixels, kernel, dilation, padding, stride).transpose(0, 1).contiguous()
 
 
 class SmallDepthwise(torch.autograd.Function):
-    """Depthwise convs on small maps, as products with the matrices that they are: x (channels, N, H·W), kernels (2, channels, 25)."""
+    """Depthwise convs on small maps, as products with the matrices that they are.
+
+    x (channels, N, H·W) and kernels (2, channels, taps) → (channels, N, H'·W').
+    """
 
     @staticmethod
-    def forward(ctx, x, kernels, size):
+    def forward(ctx, x, kernels, grid):
         ctx.save_for_backward(x, kernels)
-        ctx.size = size
-        return torch.bmm(x, SmallDepthwise.matrix(kernels[0], size))
+        ctx.grid = grid
+        return torch.bmm(x, SmallDepthwise.matrix(kernels[0], grid))
 
     @staticmethod
-    def matrix(kernel: Tensor, size: tuple[int, int]) -> Tensor:
-        """(channels, 25) → (channels, from, to)."""
-        pixels = size[0] * size[1]
-        return (kernel @ _reach(*size, kernel.dtype, kernel.device)).view(-1, pixels, pixels)
+    def matrix(kernel: Tensor, grid: Grid) -> Tensor:
+        """(channels, taps) → (channels, from, to)."""
+        reach = _reach(grid, kernel.dtype, kernel.device)
+        return (kernel @ reach.flatten(1)).view(-1, *reach.shape[1:])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         x, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
         need_x, need_kernels = ctx.needs_input_grad[:2]
-        grad_x = torch.bmm(grad, SmallDepthwise.matrix(kernels[-1], ctx.size).transpose(1, 2)) if need_x else None
+        grad_x = torch.bmm(grad, SmallDepthwise.matrix(kernels[-1], ctx.grid).transpose(1, 2)) if need_x else None
         if not need_kernels:
             return grad_x, None, None
         pairs = torch.bmm(x.transpose(1, 2), grad).flatten(1)  # (channels, from · to)
         out = torch.zeros_like(kernels)
-        torch.mm(pairs, _reach(*ctx.size, grad.dtype, grad.device).t(), out=out[0])
+        torch.mm(pairs, _reach(ctx.grid, grad.dtype, grad.device).flatten(1).t(), out=out[0])
         return grad_x, out, None

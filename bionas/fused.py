@@ -21,11 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bionas.bank import Bank, Stack
-from bionas.batched import SIDE, Depthwise, Product, SharedDepthwise, SmallDepthwise, pad, taps
+from bionas.batched import SIDE, SMALL, Depthwise, Product, SharedDepthwise, SmallDepthwise, pad, taps
 from bionas.space import CONVS, POOLS, Candidate, SearchSpace
 
 KINDS = ("sep", "dil")
-SMALL = 64  # pixels of a map up to which a depthwise conv is quickest as a product with its whole matrix
 
 
 class Fan(nn.Module):
@@ -123,7 +122,8 @@ class Fan(nn.Module):
         kernels = stacks["sep_conv_3x3", 5], stacks["sep_conv_5x5", 5]
         if shape[1] * shape[2] <= SMALL:
             members = _members(*kernels)
-            out = SmallDepthwise.apply(hidden.view(-1, shape[0], shape[1] * shape[2]), members.flatten(1, -3).flatten(2), shape[1:])
+            grid = (shape[1:], (SIDE, SIDE), (1, 1), (2, 2), (1, 1))
+            out = SmallDepthwise.apply(hidden.view(-1, shape[0], shape[1] * shape[2]), members.flatten(1, -3).flatten(2), grid)
         else:
             out = torch.stack([_own_depthwise(part, both) for part, both in zip(hidden.unbind(1), kernels, strict=True)], 1)
         matrices = _matrices(stacks["sep_conv_3x3", 6], stacks["sep_conv_5x5", 6])

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bionas import catalog
+from bionas.batched import SMALL, SmallDepthwise
 from bionas.seeds import derive, uniform
 
 RULES = tuple(catalog.RULES)
@@ -276,7 +277,10 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         self.count_forward()
-        if not self._feeds_back(x):
+        feeds_back = self._feeds_back(x)
+        if self._small_depthwise(x) and self.draws != "direct":
+            return self._as_product(x, self.feedback() if feeds_back else None)
+        if not feeds_back:
             return super().forward(x)
         if self.draws == "direct":
             return self._directly(x, super().forward)
@@ -290,6 +294,19 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             x, padding = F.pad(x, self._reversed_padding_repeated_twice, mode=mode), (0, 0)
         return _Conv.apply(x, self.weight, self.bias, self.feedback(), self.stride, padding, self.dilation, self.groups)
+
+    def _small_depthwise(self, x: Tensor) -> bool:
+        plain = self.padding_mode == "zeros" and not isinstance(self.padding, str) and x.dim() == 4
+        return plain and 1 < self.groups == self.in_channels == self.out_channels and x.shape[2] * x.shape[3] <= SMALL
+
+    def _as_product(self, x: Tensor, feedback: Tensor | None) -> Tensor:
+        weight = self.weight.flatten(1)
+        both = weight[None] if feedback is None else torch.stack([weight, feedback.flatten(1)])
+        grid = (tuple(x.shape[2:]), self.kernel_size, self.stride, self.padding, self.dilation)
+        out = SmallDepthwise.apply(x.transpose(0, 1).flatten(2), both, grid).transpose(0, 1)
+        size = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(*grid, strict=True))
+        out = out.unflatten(2, tuple(size)).contiguous()
+        return out if self.bias is None else out + self.bias.view(-1, 1, 1)
 
 
 class RuleLinear(_RuleLayer, nn.Linear):

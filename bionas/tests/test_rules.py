@@ -100,6 +100,26 @@ def test_linear_equals_biotorch(rule):
     assert relative(grad_b, theirs.bias.grad) < 1e-10
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    "geometry", [{}, {"stride": 2, "padding": 1}, {"padding": 4, "dilation": 2, "kernel_size": 5}, {"padding": (1, 0)}], ids=str
+)
+def test_a_depthwise_conv_on_a_small_map_is_a_conv(rule, bias, geometry):
+    """There it is computed as a product of matrices; the oracle is torch's own conv, forward and backward, with B in W's place."""
+    layer = conv(rule, 4, 4, **{"kernel_size": 3, "groups": 4, "bias": bias, **geometry}).double()
+    x = torch.randn(2, 4, 8, 7, dtype=torch.float64)
+    options = [layer.stride, layer.padding, layer.dilation, layer.groups]
+    torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, layer.bias, *options))
+    upstream = torch.randn_like(layer(x))
+    grad_x, grad_w, grad_b = gradients(layer, x, upstream)
+    sizes = None if layer.bias is None else [4]
+    theirs = torch.ops.aten.convolution_backward(upstream, x, layer.feedback(), sizes, *options[:3], False, (0, 0), 4, [True, True, bias])
+    assert relative(grad_x, theirs[0]) < 1e-12 and relative(grad_w, theirs[1]) < 1e-12
+    if bias:
+        assert relative(grad_b, theirs[2]) < 1e-12
+
+
 # arccos of √3/2 and of 3/4 for a uniform weight; a random B is orthogonal.
 @pytest.mark.parametrize(("rule", "degrees"), [("usf", 30.0), ("brsf", 41.41), ("frsf", 41.41), ("fa", 90.0)])
 def test_angle_and_length_of_the_feedback_in_use_at_initialisation(rule, degrees):
