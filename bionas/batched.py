@@ -91,26 +91,6 @@ class Product(torch.autograd.Function):
         return grad_x, _gradient_of_weights(matrices, grad, x) if need_matrices else None
 
 
-class Depthwise(torch.autograd.Function):
-    """A depthwise conv of stride 1: x (N, channels, H, W), kernels (2, channels, 1, k, k)."""
-
-    @staticmethod
-    def forward(ctx, x, kernels):
-        ctx.save_for_backward(x, kernels)
-        return F.conv2d(x, kernels[0], padding=kernels.shape[-1] // 2, groups=x.shape[1])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        x, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
-        geometry = ((1, 1), (kernels.shape[-1] // 2,) * 2, (1, 1), False, (0, 0), x.shape[1])
-        needs = [*ctx.needs_input_grad, False]
-        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(grad, x, kernels[-1], None, *geometry, needs)
-        if grad_weight is None or len(kernels) == 1:
-            return grad_x, None if grad_weight is None else grad_weight[None]
-        return grad_x, torch.stack([grad_weight, torch.zeros_like(grad_weight)])
-
-
 Grid = tuple[tuple[int, int], ...]  # of a conv: the map's size, the kernel's, stride, padding, dilation
 
 

@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bionas.bank import Bank, Stack
-from bionas.batched import SIDE, SMALL, Depthwise, Product, SharedDepthwise, SmallDepthwise, pad, taps
+from bionas.batched import SIDE, SMALL, Product, SharedDepthwise, SmallDepthwise, pad, taps
+from bionas.rules import conv2d_with_feedback
 from bionas.space import CONVS, POOLS, Candidate, SearchSpace
 
 KINDS = ("sep", "dil")
@@ -169,7 +170,9 @@ def _own_depthwise(part: Tensor, kernels: Tensor) -> Tensor:
     """Depthwise convs whose inputs are their own: part (E, R·C, N, H, W) and kernels (2, E, R, C, 1, k, k)."""
     edges, channels, images, height, width = part.shape
     x = part.permute(2, 0, 1, 3, 4).reshape(images, edges * channels, height, width)
-    return Depthwise.apply(x, kernels.flatten(1, 3)).view(images, edges, channels, height, width).permute(1, 2, 0, 3, 4)
+    both, rim = kernels.flatten(1, 3), kernels.shape[-1] // 2
+    out = conv2d_with_feedback(x, both[0], None, both[-1].detach(), (1, 1), (rim, rim), (1, 1), edges * channels)
+    return out.view(images, edges, channels, height, width).permute(1, 2, 0, 3, 4)
 
 
 def _matrices(small: Tensor, large: Tensor) -> Tensor:

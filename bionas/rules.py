@@ -32,6 +32,7 @@ from torch.autograd.function import once_differentiable
 
 from bionas import catalog
 from bionas.batched import SMALL, SmallDepthwise
+from bionas.direct import Direct, Output
 from bionas.seeds import derive, uniform
 
 RULES = tuple(catalog.RULES)
@@ -96,6 +97,9 @@ class _Conv(torch.autograd.Function):
         return *grads, None, None, None, None, None
 
 
+conv2d_with_feedback = _Conv.apply  # (x, weight, bias, B, stride, padding, dilation, groups)
+
+
 class _Linear(torch.autograd.Function):
     """linear whose input gradient runs through B, for inputs of any number of leading dimensions."""
 
@@ -116,54 +120,6 @@ class _Linear(torch.autograd.Function):
             rows.sum(0) if need_bias else None,
             None,
         )
-
-
-class _Direct(torch.autograd.Function):
-    """Hand y on. The error that x gets is the output's, through the layer's B."""
-
-    @staticmethod
-    def forward(ctx, y, x, layer, errors):
-        ctx.like, ctx.layer, ctx.errors = x.new_empty(()).expand(x.shape), layer, errors
-        return y.view_as(y)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        x, error = ctx.like, ctx.errors[-1]
-        B = ctx.layer.direct_feedback(error.shape[1], x)
-        return grad, (error.to(B.dtype) @ B.flatten(1)).view(x.shape), None, None
-
-
-class _Listen(torch.autograd.Function):
-    """Hand the logits on; backward, note their error first of all."""
-
-    @staticmethod
-    def forward(ctx, logits, errors):
-        ctx.errors = errors
-        return logits.view_as(logits)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        ctx.errors.append(grad)
-        return grad, None
-
-
-class Output:
-    """Where a network's output error is noted for layers with direct feedback; a forward pass has a note of its own."""
-
-    def __init__(self, needed: bool) -> None:
-        self.needed = needed
-        self.errors: list[Tensor] | None = None
-
-    def __enter__(self) -> None:
-        self.errors = []
-
-    def __exit__(self, *_: object) -> None:
-        self.errors = None
-
-    def listen(self, logits: Tensor) -> Tensor:
-        return _Listen.apply(logits, self.errors) if self.needed and logits.requires_grad else logits
 
 
 # ---------------------------------------------------------------------------------------------- the layers
@@ -258,7 +214,7 @@ class _RuleLayer(FeedbackOwner):
     def _directly(self, x: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
         if self.output is None or self.output.errors is None:
             raise ValueError("rule: dfa needs a network that listens at its output; allowed: the models of the catalog")
-        return _Direct.apply(forward(x.detach()), x, self, self.output.errors)
+        return Direct.apply(forward(x.detach()), x, self, self.output.errors)
 
     def _feeds_back(self, x: Tensor) -> bool:
         """Whether anything will ask for B: without an input gradient (the first layer, evaluation) every rule is plain."""
@@ -293,7 +249,7 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
         if self.padding_mode != "zeros" or isinstance(padding, str):  # pad first: the backward op knows plain numbers only
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             x, padding = F.pad(x, self._reversed_padding_repeated_twice, mode=mode), (0, 0)
-        return _Conv.apply(x, self.weight, self.bias, self.feedback(), self.stride, padding, self.dilation, self.groups)
+        return conv2d_with_feedback(x, self.weight, self.bias, self.feedback(), self.stride, padding, self.dilation, self.groups)
 
     def _small_depthwise(self, x: Tensor) -> bool:
         plain = self.padding_mode == "zeros" and not isinstance(self.padding, str) and x.dim() == 4

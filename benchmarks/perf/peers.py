@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from bionas import parts
-from bionas.rules import RuleConv2d, RuleLinear, _biotorch_layer, advance
+from bionas.rules import RuleConv2d, RuleLinear, _replace, advance
 from bionas.space import SearchSpace
 from bionas.supernet import Supernet, initialise_alphas
 
@@ -22,10 +22,7 @@ def with_biotorch(model: nn.Module) -> nn.Module:
     """Put biotorch's layer of the same rule in the place of every layer of ours."""
     for name, child in model._modules.items():
         if isinstance(child, RuleConv2d | RuleLinear):
-            conv = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
-            names = conv if isinstance(child, RuleConv2d) else ("in_features", "out_features")
-            geometry = {name: getattr(child, name) for name in names} | {"bias": child.bias is not None}
-            model._modules[name] = _biotorch_layer(child, geometry, child.rule)
+            model._modules[name] = _replace(child, child.rule, "biotorch", "init_std", "xavier")
         elif child is not None:
             with_biotorch(child)
     return model
