@@ -149,7 +149,7 @@ def searches(groups: Sequence[SearchGroup]) -> Markup:
             for i, group in enumerate(groups):
                 columns = [run.arrays[f"curves/{column}"] for run in group.runs.values()]
                 dots = column == "val_accuracy" and group.method == "random"  # judged once, at the end
-                _draw(axes, columns, shades[i % len(shades)], group.name, "-" if i < len(shades) else "--", "o" if dots else None)
+                _draw(axes, columns, shades[i % len(shades)], group.label, "-" if i < len(shades) else "--", "o" if dots else None)
             axes.set_title(title)
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

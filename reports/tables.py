@@ -124,6 +124,11 @@ class SearchGroup:
     settings: Mapping[str, Any]
     runs: Mapping[int, store.Run]  # by seed
 
+    @property
+    def label(self) -> str:
+        """Its name, with its protocols where they are not `repaired` alone."""
+        return self.name if self.protocols == ("repaired",) else f"{self.name} {', '.join(self.protocols)}"
+
     def metric(self, name: str) -> Summary:
         return Summary.of(self.by_seed(name).values())
 

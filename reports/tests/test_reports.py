@@ -159,6 +159,14 @@ def test_searches_and_their_genotypes_are_shown(metrics):
     assert len(ids) == len(set(ids))
 
 
+def test_searches_alone_make_a_page_without_empty_sections_and_are_told_apart_by_protocol(metrics):
+    other = search(0)
+    other[0].update(protocols=["released"], id="digits/darts-bio/seed0-1")
+    page = page_of(metrics([], searches=[search(0), other]))
+    assert "darts-bio released" in page and "trained networks" not in page
+    assert 'id="accuracy"' not in page and 'id="curves"' not in page and 'id="provenance"' in page
+
+
 def test_a_missed_bound_and_a_diverged_run_are_seen(metrics):
     row = {"run": "trial/x", "metric": "test_error", "bound": "at_most", "limit": 1.0, "found": None, "kept": False}
     text = page_of(metrics([*TRIALS, trial("usf", 0, 0, status="diverged")], [row]))
