@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from suite.plan import load
+from suite.spec import listed
 
 # Jobs find this Python and this checkout, wherever Snakemake was started from.
 for variable, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": workflow.basedir}.items():
@@ -28,6 +29,7 @@ DEFINITIONS = [
 ]
 try:
     PLANS = {}
+    DEFINITIONS = [str(file) for definition in DEFINITIONS for file in listed(definition)]
     for definition in DEFINITIONS:
         planned = load(definition, SIZE)
         if planned.name in PLANS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import numpy as np
 from bionas.files import replacing
 
 FORMAT = 1
+SPLITS = ("train", "test")
+Block = tuple[str, np.ndarray, np.ndarray]  # a split's name, images (n, C, H, W) uint8, labels (n,) int64
 
 
 @dataclass(frozen=True)
@@ -43,28 +46,54 @@ class Dataset:
     def image_shape(self) -> tuple[int, int, int]:
         return self.train_images.shape[1:]
 
+    def blocks(self) -> Iterator[Block]:
+        for split in SPLITS:
+            yield split, getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
 
-def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return (mean, std) per channel of uint8 images (N, C, H, W) scaled to [0, 1]: exact, from counts of the 256 values."""
+
+@dataclass(frozen=True)
+class Streamed:
+    """A data set that comes in blocks, so that it need not fit into memory; `blocks` may be called more than once."""
+
+    name: str
+    blocks: Callable[[], Iterable[Block]]
+    classes: tuple[str, ...]
+    augment: Augment
+    source: str
+    checksum: str
+
+
+def statistics(counts: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return (mean, std) per channel of images scaled to [0, 1]: exact, from counts (C, 256) of their values."""
     values = np.arange(256) / 255
-    counts = [np.bincount(images[:, channel].ravel(), minlength=256) for channel in range(images.shape[1])]
     means = [float((count * values).sum() / count.sum()) for count in counts]
     stds = [float(np.sqrt((count * (values - mean) ** 2).sum() / count.sum())) for count, mean in zip(counts, means, strict=True)]
     return tuple(means), tuple(stds)
 
 
-def write(path: Path, data: Dataset) -> None:
-    """Check `data` and write it to `path`, which appears only when it is whole. Raises ValueError if it is not a data set."""
-    _check(data)
-    mean, std = statistics(data.train_images)
+def count_values(images: np.ndarray) -> np.ndarray:
+    """Count the 256 values of every channel: uint8 images (N, C, H, W) → (C, 256)."""
+    return np.stack([np.bincount(images[:, channel].ravel(), minlength=256) for channel in range(images.shape[1])])
+
+
+def write(path: Path, data: Dataset | Streamed) -> dict[str, tuple[int, ...]]:
+    """Check `data` and write it to `path`, which appears only when it is whole; return the shape of each split's images.
+
+    Memory is that of one block. Raises ValueError if it is not a data set.
+    """
+    counts: np.ndarray | int = 0
     with replacing(path) as partial, h5py.File(partial, "w") as file:
+        for split, images, labels in data.blocks():
+            _check(data, split, images, labels)
+            _append(file, split, images, labels)
+            counts = counts + count_values(images) if split == "train" else counts
+        for split in SPLITS:
+            if split not in file:
+                raise ValueError(f"{data.name}: no {split} images")
+        mean, std = statistics(counts)
         file.attrs.update(format=FORMAT, name=data.name, source=data.source, checksum=data.checksum)
         file.attrs.update(mean=mean, std=std, augment=json.dumps(asdict(data.augment)), classes=list(data.classes))
-        for split in ("train", "test"):
-            images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
-            group = file.create_group(split)
-            group.create_dataset("images", data=images, chunks=(min(len(images), 1024), *images.shape[1:]), compression="gzip")
-            group.create_dataset("labels", data=labels)
+        return {split: file[f"{split}/images"].shape for split in SPLITS}
 
 
 def read(path: Path) -> Dataset:
@@ -91,19 +120,32 @@ def read(path: Path) -> Dataset:
             )
     except (OSError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a readable data set file ({_first_line(error)}); {remedy}") from error
-    _check(data)
+    for block in data.blocks():
+        _check(data, *block)
     return data
 
 
-def _check(data: Dataset) -> None:
-    for split in ("train", "test"):
-        images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
-        if images.ndim != 4 or images.dtype != np.uint8:
-            raise ValueError(f"{data.name}: {split} images are {images.dtype} {images.shape}; allowed: uint8 (N, C, H, W)")
-        if labels.shape != images.shape[:1] or labels.dtype != np.int64:
-            raise ValueError(f"{data.name}: {split} labels are {labels.dtype} {labels.shape}; allowed: int64 ({len(images)},)")
-        if labels.min() < 0 or labels.max() >= len(data.classes):
-            raise ValueError(f"{data.name}: {split} labels are {labels.min()}..{labels.max()}; allowed: 0..{len(data.classes) - 1}")
+def _append(file: h5py.File, split: str, images: np.ndarray, labels: np.ndarray) -> None:
+    if split not in file:
+        shape, group = images.shape[1:], file.create_group(split)
+        options = {"chunks": (min(len(images), 1024), *shape), "compression": "gzip"}
+        group.create_dataset("images", (0, *shape), np.uint8, maxshape=(None, *shape), **options)
+        group.create_dataset("labels", (0,), np.int64, maxshape=(None,), chunks=(4096,))
+    for name, rows in {"images": images, "labels": labels}.items():
+        stored = file[split][name]
+        if rows.shape[1:] != stored.shape[1:]:
+            raise ValueError(f"{split} images of {rows.shape[1:]} after others of {stored.shape[1:]}; allowed: one shape")
+        stored.resize(len(stored) + len(rows), axis=0)
+        stored[len(stored) - len(rows) :] = rows
+
+
+def _check(data: Dataset | Streamed, split: str, images: np.ndarray, labels: np.ndarray) -> None:
+    if images.ndim != 4 or images.dtype != np.uint8 or not len(images):
+        raise ValueError(f"{data.name}: {split} images are {images.dtype} {images.shape}; allowed: uint8 (N, C, H, W)")
+    if labels.shape != images.shape[:1] or labels.dtype != np.int64:
+        raise ValueError(f"{data.name}: {split} labels are {labels.dtype} {labels.shape}; allowed: int64 ({len(images)},)")
+    if labels.min() < 0 or labels.max() >= len(data.classes):
+        raise ValueError(f"{data.name}: {split} labels are {labels.min()}..{labels.max()}; allowed: 0..{len(data.classes) - 1}")
 
 
 def _first_line(error: Exception) -> str:

@@ -7,23 +7,24 @@ import sys
 from pathlib import Path
 
 from bionas import catalog, dataset
-from data_prep import DATASETS
+from data_prep import DATASETS, FORM, Variant
+from data_prep.variant import varied
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m data_prep", description="Check a data set's raw files and write them as one HDF5 file."
     )
-    parser.add_argument("name", help=f"one of: {', '.join(DATASETS)}")
+    parser.add_argument("name", help=f"{FORM}, such as fashion_mnist-16px-n10000; NAME is one of: {', '.join(DATASETS)}")
     parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="where raw files lie or go (default: data/raw)")
-    parser.add_argument("--out", type=Path, help="file to write (default: data/NAME.h5)")
+    parser.add_argument("--out", type=Path, help="file to write (default: data/ and the name)")
     args = parser.parse_args(argv)
-    name = catalog.choose("data set", args.name, DATASETS)
-    out = args.out or Path("data") / f"{name}.h5"
-    data = catalog.load(DATASETS[name])(args.raw)
-    dataset.write(out, data)
-    shape = "×".join(map(str, data.image_shape))
-    print(f"{out}: {name}, {len(data.train_labels):,} training and {len(data.test_labels):,} test images of {shape}")
+    variant = Variant.parse(args.name)
+    out = args.out or Path("data") / f"{variant}.h5"
+    data = varied(catalog.load(DATASETS[variant.name])(args.raw), variant)
+    shapes = dataset.write(out, data)
+    shape = "×".join(map(str, shapes["train"][1:]))
+    print(f"{out}: {variant}, {shapes['train'][0]:,} training and {shapes['test'][0]:,} test images of {shape}")
 
 
 if __name__ == "__main__":
@@ -31,3 +32,5 @@ if __name__ == "__main__":
         main()
     except (ValueError, OSError) as error:
         sys.exit(f"data_prep: {error}")
+    except KeyboardInterrupt:
+        sys.exit("data_prep: stopped; run it again to go on")

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from reports import charts, tables
+from reports import against, charts, tables
 from suite import store
 
 HERE = Path(__file__).parent
@@ -31,6 +31,7 @@ def render(results: tables.Results) -> str:
         css=(HERE / "style.css").read_text(),
         controls=tables.controls(results),
         masking=tables.masking(results),
+        comparisons=against.compare(results),
         largest_gap=_largest_gap(results),
         provenance=_shared_provenance(results),
         seconds=sum(float(run.timings.get("seconds", 0)) for run in results.runs),

@@ -12,10 +12,11 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bionas import catalog
-from suite import spec
+from suite import price, spec
 from suite.runs import Evaluation, Search, Trial
 
 
@@ -156,12 +157,12 @@ def _model_trials(benchmark: spec.Benchmark, protocol: str, skipped: dict[str, s
     models = benchmark.models
     if models is None:
         return
-    merged, overrides = _settings("models", protocol, models.settings)
     for dataset in benchmark.datasets:
         for name in models.names:
             for rule in models.rules:
+                merged, overrides = _settings("models", protocol, models.settings | models.by_rule.get(rule, {}))
+                settings = _relevant(merged, {rule})
                 for seed in benchmark.seeds:
-                    settings = _relevant(merged, {rule})
                     yield _trial(benchmark, protocol, settings, overrides, skipped, dataset, name, None, rule, seed, plain=rule == "bp")
 
 
@@ -271,12 +272,23 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("file", help="a definition, such as benchmarks/demo.yaml")
     parser.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     parser.add_argument("--size", default="full", help="full, or tiny: one short trial of each kind (default: full)")
+    parser.add_argument("--calibration", type=Path, help="what `python -m suite.run calibrate` wrote, for the hours")
     args = parser.parse_args(argv)
-    planned = load(args.file, args.size)
+    plans = [load(str(file), args.size) for file in spec.listed(args.file)]
+    speed = price.throughput(args.calibration)
     if args.json:
-        print(json.dumps(planned.to_dict(), indent=2))
-    else:
+        content = [planned.to_dict() for planned in plans]
+        print(json.dumps(content if len(content) > 1 else content[0], indent=2))
+        return
+    searches, trials = {}, {}
+    for planned in plans:
         _print_table(planned)
+        print(price.say(price.of(planned.searches, planned.trials), speed), end="\n\n")
+        searches |= planned.searches
+        trials |= planned.trials
+    if len(plans) > 1:
+        print(f"{args.file}: {len(plans)} definitions, {len(searches)} searches, {len(trials)} trials; what several ask for runs once")
+        print(price.say(price.of(searches, trials), speed))
 
 
 def _print_table(planned: Plan) -> None:

@@ -1,4 +1,4 @@
-"""One job: `python -m suite.run {search,train,evaluate} …`, what the workflow calls inside the container.
+"""One job: `python -m suite.run {search,train,evaluate,calibrate} …`, what the workflow calls inside the container.
 
 A job holds its run's lock, goes on from its checkpoint if there is one, and writes its result last and at once. It may be killed at
 any moment: started again, it ends with the same bits. Ctrl-C and SIGTERM end it at the next step, with a checkpoint.
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from suite.job import StopFlag
+from suite.stages.calibrate import calibrate
 from suite.stages.evaluate import evaluate
 from suite.stages.search import search
 from suite.stages.train import train
@@ -36,6 +37,13 @@ def main(argv: Iterable[str] | None = None) -> None:
     command.add_argument("--trial", type=Path, required=True, metavar="DIR", help="the trained run's folder")
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
     command.set_defaults(job=evaluate)
+    command = commands.add_parser("calibrate", help="measure how fast this machine learns", description=calibrate.__doc__)
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where (default: auto)")
+    command.add_argument("--threads", type=int, default=1, help="CPU threads, as a definition's (default: 1)")
+    command.add_argument(
+        "--out", type=Path, default=Path("results/calibration.json"), metavar="FILE", help="default: results/calibration.json"
+    )
+    command.set_defaults(job=calibrate, checkpoint_seconds=0)
     args = parser.parse_args(argv)
     if not 0 <= args.checkpoint_seconds < math.inf:
         raise ValueError(f"--checkpoint-seconds: found {args.checkpoint_seconds}; allowed: 0 or more")

@@ -36,6 +36,7 @@ class Models:
     names: tuple[str, ...]
     rules: tuple[str, ...]
     settings: Mapping[str, Any]
+    by_rule: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -100,30 +101,59 @@ SECTIONS = {"models": Models, "search": Search, "attacks": Attacks}
 def read(path: str | Path) -> Benchmark:
     """Read and check a definition. Raises ValueError with one line for any mistake in it."""
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        near = difflib.get_close_matches(path.stem, [p.stem for p in path.parent.glob("*.yaml")], n=1)
-        hint = f"; did you mean {path.with_name(near[0] + '.yaml')}?" if near else ""
-        raise ValueError(f"{path}: no such definition{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a readable text file ({type(error).__name__})") from None
+    text = _text(path)
     try:
         return parse(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def parse(text: str) -> Benchmark:
-    """Check the text of a definition. Raises ValueError as `read` does, without the file's name."""
+def _text(path: Path) -> str:
     try:
-        raw = yaml.load(text, Loader=_Loader)  # a SafeLoader
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.stem, [p.stem for p in path.parent.glob("*.yaml")], n=1)
+        hint = f"; did you mean {path.with_name(near[0] + '.yaml')}?" if near else ""
+        raise ValueError(f"{path}: no such definition{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a readable text file ({type(error).__name__})") from None
+
+
+def listed(path: str | Path) -> list[Path]:
+    """Return the definitions that a file stands for: those that it lists, or itself. Raises ValueError as `read` does."""
+    path = Path(path)
+    text = _text(path)
+    try:
+        raw = _load(text)
+        if not isinstance(raw, dict) or "definitions" not in raw:
+            return [path]
+        for key in raw.keys() - {"name", "about", "definitions"}:
+            raise ValueError(f"key {key!r} beside 'definitions'; allowed: name, about and definitions")
+        names = raw["definitions"]
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise ValueError("definitions: allowed: a list of names of files beside this one")
+        near = sorted(other.stem for other in path.parent.glob("*.yaml") if other != path)
+        return [path.with_name(f"{catalog.choose('definitions', name, near)}.yaml") for name in names]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _load(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{where}{getattr(error, 'problem', None) or 'not YAML'}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def parse(text: str) -> Benchmark:
+    """Check the text of a definition. Raises ValueError as `read` does, without the file's name."""
+    raw = _load(text)
+    if isinstance(raw, dict) and "definitions" in raw:
+        raise ValueError(f"lists other definitions; name one of them here: {raw['definitions']}")
     _loosen(raw)
     from jsonschema import Draft202012Validator  # up to a second and a half that jobs, which read defaults alone, do not pay
 
@@ -131,6 +161,8 @@ def parse(text: str) -> Benchmark:
     if errors:
         raise ValueError(_explain(errors[0]))
     raw = _complete(raw, schema())
+    for part, key in [(raw, "datasets"), *((entry, "train_on") for entry in raw.get("cells", []) if "train_on" in entry)]:
+        part[key] = [str(data_prep.Variant(**dataset)) for dataset in part[key]]
     benchmark = Benchmark(
         **{key: _frozen(raw[key]) for key in ("name", "about", "datasets", "seeds", "protocols", "device", "threads", "expect")},
         **{key: kind(**_frozen(raw[key])) if key in raw else None for key, kind in SECTIONS.items()},
@@ -158,11 +190,13 @@ def schema() -> dict[str, Any]:
         "assignments": ["searched", "shuffled", *catalog.RULES],
     }
     raw = yaml.safe_load((HERE / "schema.yaml").read_text())
-    settings = raw["properties"]["cells"]["items"]["properties"]["settings"]
+    sections = raw["properties"]
 
     def put_in(node: Any) -> Any:
         if isinstance(node, dict):
-            node = {key: put_in(value) for key, value in (settings if "x-settings" in node else node).items()}
+            if section := node.get("x-settings"):
+                node = sections[section].get("items", sections[section])["properties"]["settings"]
+            node = {key: put_in(value) for key, value in node.items()}
             return {**node, "enum": names[node["x-names"]]} if "x-names" in node else node
         return [put_in(value) for value in node] if isinstance(node, list) else node
 
@@ -208,10 +242,17 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _construct_finite)
 
 
 def _loosen(raw: Any) -> None:
-    """Take what is meant: YAML reads the gradient's name `true` as a boolean, and one mapping of `cells` is a list of one."""
-    if isinstance(raw, dict) and isinstance(raw.get("cells"), dict):
+    """Take what is meant: YAML reads the gradient's name `true` as a boolean, one mapping of `cells` is a list of one, and a data
+    set's bare name is a mapping of nothing else."""
+    if not isinstance(raw, dict):
+        return
+    if isinstance(raw.get("cells"), dict):
         raw["cells"] = [raw["cells"]]
-    gradients = raw.get("attacks") if isinstance(raw, dict) else None
+    entries = [entry for entry in raw["cells"] if isinstance(entry, dict)] if isinstance(raw.get("cells"), list) else []
+    for part, key in [(raw, "datasets"), *((entry, "train_on") for entry in entries)]:
+        if isinstance(part.get(key), list):
+            part[key] = [{"name": word} if isinstance(word, str) else word for word in part[key]]
+    gradients = raw.get("attacks")
     if isinstance(gradients, dict) and isinstance(gradients.get("gradients"), list):
         gradients["gradients"] = ["true" if name is True else name for name in gradients["gradients"]]
 
@@ -278,6 +319,8 @@ def _written_settings(benchmark: Benchmark) -> Iterator[tuple[str, Mapping[str, 
     for section in ("models", "search"):
         if part := getattr(benchmark, section):
             yield section, part.settings
+            for rule, settings in getattr(part, "by_rule", {}).items():
+                yield f"{section}.by_rule.{rule}", part.settings | settings
     for i, cells in enumerate(benchmark.cells):
         yield f"cells.{i}", cells.settings
         for method, settings in cells.by_method.items():

@@ -58,8 +58,12 @@ class SearchData:
     seed: int
 
     @classmethod
-    def split(cls, training: Split, augment: Augment, batch_size: int, seed: int, null: bool) -> SearchData:
-        """Halve a training split, stratified. Raises ValueError if a class has fewer than two images."""
+    def split(cls, training: Split, augment: Augment, batch_size: int, seed: int, null: bool, images: int = 0) -> SearchData:
+        """Halve a training split, or so many images of it, stratified. Raises ValueError if a class has fewer than two images."""
+        if images > len(training):
+            raise ValueError(f"search: {images} images asked for; the training split has {len(training)}")
+        if 0 < images < len(training):
+            _, training = hold_out(training, images / len(training), seed)
         counts = torch.bincount(training.labels.cpu())
         if counts.min() < 2:
             raise ValueError(f"search: class {int(counts.argmin())} has {int(counts.min())} training images; halving needs at least 2")

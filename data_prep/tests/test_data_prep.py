@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -89,14 +90,27 @@ def test_a_damaged_or_missing_file_is_refused_in_one_line_and_nothing_is_written
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
+    """Serves files, and their rests where asked; breaks off in the middle while `cut` is set."""
+
     cut = False
+    asked: list[str | None] = []
 
     def log_message(self, *args):
         pass
 
-    def copyfile(self, source, outputfile):
-        content = source.read()
-        outputfile.write(content[: len(content) // 2] if self.cut else content)
+    def do_GET(self):
+        content = Path(self.translate_path(self.path)).read_bytes()
+        wanted = self.headers["Range"]
+        self.asked.append(wanted)
+        first = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        if first > len(content):
+            self.send_error(416)
+            return
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(len(content) - first))
+        self.end_headers()
+        rest = content[first:]
+        self.wfile.write(rest[: len(rest) // 2] if self.cut else rest)
 
 
 @pytest.fixture
@@ -118,13 +132,28 @@ def test_what_is_missing_is_downloaded(official, server, tmp_path, monkeypatch):
     assert (raw / f"{NAMES[2]}.gz").exists() and (tmp_path / "f.h5").exists()
 
 
-def test_a_broken_download_leaves_nothing_under_the_name(server, tmp_path, monkeypatch):
+def test_a_broken_download_leaves_nothing_under_the_name_and_goes_on_later(server, tmp_path, monkeypatch):
     address, folder = server
-    (folder / "file.gz").write_bytes(bytes(100_000))
+    content = bytes(range(256)) * 1000
+    (folder / "file.gz").write_bytes(content)
+    monkeypatch.setattr(Server, "asked", [])
     monkeypatch.setattr(Server, "cut", True)
-    with pytest.raises(ValueError, match=r"put the file there"):
+    with pytest.raises(ValueError, match=r"the next try goes on from there.*put the file there"):
         files.download(f"{address}/file.gz", tmp_path / "file.gz")
-    assert not list(tmp_path.glob("file*"))
+    assert not (tmp_path / "file.gz").exists()
+    monkeypatch.setattr(Server, "cut", False)
+    files.download(f"{address}/file.gz", tmp_path / "file.gz")
+    assert (tmp_path / "file.gz").read_bytes() == content
+    assert Server.asked == [None, "bytes=128000-"]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_rest_of_another_file_is_not_gone_on_from(server, tmp_path):
+    address, folder = server
+    (folder / "file.gz").write_bytes(b"short")
+    (tmp_path / "file.gz.part").write_bytes(b"much longer than that")
+    files.download(f"{address}/file.gz", tmp_path / "file.gz")
+    assert (tmp_path / "file.gz").read_bytes() == b"short"
 
 
 @pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")

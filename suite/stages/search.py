@@ -48,7 +48,8 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     weights, own = job.chosen(WeightSettings, settings), job.chosen(method.Settings, settings)
     training = data.Split.of(content.train_images, content.train_labels, device)
     augment = content.augment if settings["augment"] else dataset.Augment()
-    halves = SearchData.split(training, dataset.Augment(augment.crop, augment.flip), settings["batch_size"], seed, null)
+    crop_and_flip = dataset.Augment(augment.crop, augment.flip)
+    halves = SearchData.split(training, crop_and_flip, settings["batch_size"], seed, null, settings["images"])
     space = SearchSpace(params["rule_set"], settings["space"], none=method.NONE)
     size = {name: settings[name] for name in ("channels", "cells", "nodes")}
     learning = {name: settings[name] for name in job.LEARNING if name in settings}

@@ -139,9 +139,35 @@ def test_tiny_keeps_every_rule_one_seed_one_epoch_and_no_bounds():
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("size", ["full", "tiny"])
 def test_every_definition_of_the_repository_plans(path, size):
-    found = plan.load(str(path), size)
-    assert (found.searches or found.trials) and found.benchmark.name == path.stem
-    assert len(list(found.files())) == len(set(found.files()))
+    for file in spec.listed(path):
+        found = plan.load(str(file), size)
+        assert (found.searches or found.trials) and found.benchmark.name == file.stem
+        assert len(list(found.files())) == len(set(found.files()))
+
+
+def test_a_list_of_definitions_stands_for_them(tmp_path, capsys):
+    (tmp_path / "one.yaml").write_text("name: one\nabout: x\ndatasets: [digits]\nmodels: {names: [resnet20], rules: [bp, fa]}\n")
+    (tmp_path / "two.yaml").write_text("name: two\nabout: x\ndatasets: [digits]\nmodels: {names: [resnet20], rules: [fa, usf]}\n")
+    (tmp_path / "both.yaml").write_text("name: both\nabout: x\ndefinitions: [one, two]\n")
+    plan.main([str(tmp_path / "both.yaml")])
+    assert "2 definitions, 0 searches, 3 trials" in capsys.readouterr().out  # what both ask for runs once
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("definitions: [onne]", "did you mean 'one'"),
+        ("definitions: one", "a list of names"),
+        ("definitions: []", "a list of names"),
+        ("definitions: [one]\nseeds: [1]", "key 'seeds' beside 'definitions'"),
+    ],
+)
+def test_a_bad_list_is_refused_in_one_line(tmp_path, text, words):
+    (tmp_path / "one.yaml").write_text("")
+    (tmp_path / "both.yaml").write_text(f"name: both\nabout: x\n{text}\n")
+    with pytest.raises(ValueError, match=words) as error:
+        spec.listed(tmp_path / "both.yaml")
+    assert "\n" not in str(error.value) and str(error.value).startswith(str(tmp_path / "both.yaml"))
 
 
 SEARCH = """

@@ -1,0 +1,115 @@
+"""The paper's numbers beside ours: reports/paper.yaml joined with what a benchmark ran."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reports.tables import Results, SearchGroup, Summary, Variant
+
+FILE = Path(__file__).with_name("paper.yaml")
+SECONDS_A_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Cited:
+    """One number of the paper: where it stands, what it is, and who of ours would answer it."""
+
+    table: str
+    row: str
+    unit: str  # what is measured, as the paper's column says
+    kind: str
+    paper: float
+    dataset: str
+    metric: str
+    network: str | None
+    rules: str | None
+    search: str | None
+    caveat: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A number of the paper and ours."""
+
+    cited: Cited
+    ours: Summary
+    label: str  # of whose numbers ours are, with protocol and settings that depart from it
+
+    @property
+    def difference(self) -> float:
+        return self.ours.mean - self.cited.paper
+
+
+@cache
+def cited() -> tuple[Cited, ...]:
+    """Return every number of the paper that reports/paper.yaml lists."""
+    return tuple(_cited(yaml.safe_load(FILE.read_text(encoding="utf-8"))))
+
+
+def _cited(content: dict[str, Any]) -> Iterator[Cited]:
+    for table in content["tables"]:
+        for row in table["rows"]:
+            caveats = row.get("caveats", [None] * len(table["columns"]))
+            for column, paper, caveat in zip(table["columns"], row["paper"], caveats, strict=True):
+                if paper is not None:
+                    yield Cited(
+                        table=table["table"],
+                        row=row["row"],
+                        unit=column["unit"],
+                        kind=table["kind"],
+                        paper=paper,
+                        dataset=column["dataset"],
+                        metric=column["metric"],
+                        network=row.get("network"),
+                        rules=row.get("rules"),
+                        search=row.get("search"),
+                        caveat=content["caveats"][caveat] if caveat else "",
+                    )
+
+
+def compare(results: Results) -> list[Comparison]:
+    """Return a row for every number of the paper that this benchmark has an answer to; one for each protocol that has."""
+    variants = [variant for block in results.blocks for variant in block.variants]
+    rows = []
+    for number in cited():
+        for found in (*variants, *results.searches):
+            if answers(found, number):
+                ours = measured(found, number.metric)
+                if ours.n:
+                    rows.append(Comparison(number, ours, _label(found)))
+    return rows
+
+
+def answers(found: Variant | SearchGroup, number: Cited) -> bool:
+    if found.dataset != number.dataset:
+        return False
+    if isinstance(found, SearchGroup):
+        return found.name == number.search
+    return number.search is None and (found.network, found.rules) == (number.network, number.rules)
+
+
+def measured(found: Variant | SearchGroup, metric: str) -> Summary:
+    """Return our number in the paper's unit. BP's own gradient is the true one, so that is where its attacks are."""
+    if metric == "gpu_days":
+        return Summary.of(
+            float(run.timings["search_seconds"]) / SECONDS_A_DAY for run in found.runs.values() if "search_seconds" in run.timings
+        )
+    if metric == "test_accuracy":
+        return Summary.of(100 - error for error in found.by_seed("test_error").values())
+    if isinstance(found, Variant) and found.rules == "bp" and metric.endswith("_rule"):
+        metric = metric.removesuffix("rule") + "true"
+    return found.metric(metric)
+
+
+def _label(found: Variant | SearchGroup) -> str:
+    words = [", ".join(found.protocols)]
+    if isinstance(found, Variant):
+        words.append(f"{found.parent} on {found.dataset}" if found.parent and not found.parent.startswith(f"{found.dataset}/") else "")
+        words.append(f"with {', '.join(found.overrides)} set" if found.overrides else "")
+    return "; ".join(filter(None, words))

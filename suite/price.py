@@ -1,0 +1,127 @@
+"""What a plan costs before it runs: epochs, images, disk, multiply-adds and hours. Imports no torch.
+
+Multiply-adds are those of convs and linears, forward; a backward pass counts as two forward ones. A genotype that is not searched yet
+counts as the mean of its space. Hours are multiply-adds ÷ a throughput, which `python -m suite.run calibrate` measures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from bionas import catalog, cost
+from bionas.space import PUBLISHED, SearchSpace
+from data_prep import Variant
+from suite.runs import Evaluation, Search, Trial
+
+THROUGHPUT = 2e12  # multiply-adds a second: a fifth of what an A100's data sheet gives for float32
+LEARNING = 3  # a training pass in forward passes
+RUN_FILE = 300_000  # bytes of metrics beside a run's weights, generously
+
+
+@dataclass(frozen=True)
+class Price:
+    """What it takes: passes over training images, images that go forward, multiply-adds, and bytes left on disk."""
+
+    epochs: int = 0
+    images: int = 0
+    flops: int = 0
+    disk: int = 0
+
+    def __add__(self, other: Price) -> Price:
+        return Price(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+
+def of(searches: Mapping[str, Search], trials: Mapping[str, Trial]) -> Price:
+    """Return the price of a plan's runs, data sets included."""
+    runs = [of_search(search) for search in searches.values()]
+    runs += [of_trial(trial, searches.get(trial.parent)) for trial in trials.values()]
+    names = {run.dataset for run in (*searches.values(), *trials.values())}
+    sizes = [Variant.parse(name).size for name in names]
+    data = [Price(disk=(size.train + size.test) * size.channels * size.side**2) for size in sizes]
+    return sum([*runs, *data], Price())
+
+
+def of_search(search: Search) -> Price:
+    settings, images, size = search.settings, *_images(search.dataset)
+    epochs, half = settings["epochs"], (settings["images"] or size.train) // 2
+    space = SearchSpace(search.rule_set, settings["space"], none=search.method.startswith("darts"))
+    dimensions = (images, settings["channels"], settings["cells"])
+    if search.method == "random":
+        each = cost.mean_network(space, settings["nodes"], *dimensions)
+        learned, judged = epochs * half, settings["candidates"] * half
+    else:
+        each = cost.supernet(space, *dimensions, settings["nodes"])
+        learned, judged = epochs * half, epochs * half
+        if search.method.startswith("darts"):
+            learned *= 2  # α learns from as many
+        else:
+            a_generation = settings["population"] + 1  # the best one is looked at again
+            an_epoch = settings["restarts"] * settings["generations"] * a_generation + 1
+            judged += (epochs - settings["warmup"]) * an_epoch * settings["fitness_images"]
+    return Price(epochs, learned + judged, (LEARNING * learned + judged) * each, RUN_FILE)
+
+
+def of_trial(trial: Trial, parent: Search | None) -> Price:
+    settings, images, size = trial.settings, *_images(trial.dataset)
+    each, weights = _network(trial, parent, images), _network(trial, parent, cost.Images(images.channels, 1, images.classes))
+    held = round(settings["holdout"] * size.train)
+    learned = settings["epochs"] * (size.train - held)
+    judged = settings["epochs"] * (size.test if settings["selection"] == "best_test" else held) + size.test
+    trained = Price(settings["epochs"], learned + judged, (LEARNING * learned + judged) * each, RUN_FILE + 4 * weights)
+    return trained + (of_evaluation(trial.evaluation, each, size.test) if trial.evaluation else Price())
+
+
+def of_evaluation(evaluation: Evaluation, each: int, available: int) -> Price:
+    num = min(evaluation.images, available)
+    passes = sum(_passes(getattr(catalog.ATTACKS[attack], evaluation.preset), attack) for attack, _ in evaluation.attacks)
+    return Price(0, num * len(evaluation.attacks), num * passes * each, RUN_FILE)
+
+
+def _passes(parameters: Mapping[str, Any], attack: str) -> int:
+    """Forward passes an image: before, during and after the attack."""
+    if catalog.ATTACKS[attack].uses_gradient:
+        return LEARNING * parameters.get("steps", 1) + 2
+    return parameters.get("n_queries", parameters.get("steps", 0) * parameters.get("popsize", 0)) + 2
+
+
+def _network(trial: Trial, parent: Search | None, images: cost.Images) -> int:
+    settings = trial.settings
+    if trial.network in catalog.MODELS:
+        return cost.resnet((int(trial.network.removeprefix("resnet")) - 2) // 6, images)
+    if trial.network in PUBLISHED:
+        return cost.network(PUBLISHED[trial.network], images, settings["channels"], settings["cells"])
+    space = SearchSpace(parent.rule_set, parent.settings["space"], none=False)
+    return cost.mean_network(space, parent.settings["nodes"], images, settings["channels"], settings["cells"])
+
+
+def _images(dataset: str) -> tuple[cost.Images, Any]:
+    size = Variant.parse(dataset).size
+    return cost.Images(size.channels, size.side, size.classes), size
+
+
+# ---------------------------------------------------------------------------------------------- in words
+
+
+def throughput(path: Path | None) -> tuple[float, str]:
+    """Return multiply-adds a second, and whose; of a file that `calibrate` wrote if one is given. Raises ValueError for another file."""
+    if path is None:
+        return THROUGHPUT, "assumed, a fifth of an A100's float32; --calibration takes a measured one"
+    try:
+        found = json.loads(path.read_text())
+        return float(found["flops_per_second"]), f"measured on {found['device']}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a calibration ({type(error).__name__}); make one with python -m suite.run calibrate") from None
+
+
+def say(price: Price, speed: tuple[float, str]) -> str:
+    """Return one line."""
+    per_second, whose = speed
+    hours = price.flops / per_second / 3600
+    return (
+        f"{price.epochs:,} epochs, {price.images / 1e6:,.1f} M images, {price.disk / 2**30:.2f} GiB, {price.flops:.3g} multiply-adds: "
+        f"{hours:,.3g} device-hours at {per_second:.2g} a second ({whose})"
+    )

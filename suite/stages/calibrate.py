@@ -1,0 +1,46 @@
+"""Job: how fast this machine learns, in multiply-adds a second; `python -m suite.plan --calibration` turns plans into hours by it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+
+from bionas import cost
+from suite import job, price, store
+from suite.job import StopFlag
+
+IMAGES = cost.Images(3, 32, 10)
+BATCH, STEPS = 128, 9
+
+
+def calibrate(args: argparse.Namespace, stop: StopFlag) -> None:
+    """Time training steps of ResNet-20 on images of 32×32, and write FILE."""
+    device = job.set_up(args.device, args.threads, 0)
+    import torch
+
+    from bionas import parts
+    from bionas.resnet import resnet20
+
+    model = parts.initialise(resnet20("bp"), 0).to(device).train()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    images, labels = torch.rand(BATCH, 3, 32, 32, device=device), torch.randint(10, (BATCH,), device=device)
+    seconds = []
+    for i in range(STEPS):
+        started = time.perf_counter()
+        optimiser.zero_grad(set_to_none=True)
+        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        optimiser.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+        print(f"step {i + 1}/{STEPS}  {seconds[-1]:.3f} s", flush=True)
+        if stop():
+            job.ask_to_go_on("calibrate")
+    median = statistics.median(seconds[2:])  # the first ones warm up
+    found = {"flops_per_second": price.LEARNING * BATCH * cost.resnet(3, IMAGES) / median}
+    found |= {"device": job.device_name(device), "threads": args.threads, "step_seconds": median, "batch": BATCH}
+    with store.replacing(args.out) as partial:
+        partial.write_text(json.dumps(found, indent=2) + "\n")
+    print(f"{found['flops_per_second']:.3g} multiply-adds a second on {found['device']}; wrote {args.out}", flush=True)
