@@ -1,5 +1,6 @@
 """Convs of many layers at once, as products of matrices; each hands its error down through its own B.
 
+Maps are (C, H, W, N), the batch last: a shifted copy then moves N numbers at a time, and not a short row of pixels.
 Where W and B come together, (2, …), the first is W and the last is B; where they are the same, or B is not needed, there is but one.
 """
 
@@ -17,33 +18,33 @@ SMALL = 64  # pixels of a map up to which a depthwise conv is quickest as a prod
 
 
 def pad(x: Tensor, dilation: int) -> Tensor:
-    """Put as many zeros around each map as the largest kernel reaches over its edge."""
-    return F.pad(x, (2 * dilation,) * 4)
+    """Put as many zeros around each map as the largest kernel reaches over its edge. (C, H, W, N) → (C, H + 4·dilation, …)."""
+    return F.pad(x, (0, 0, *(2 * dilation,) * 4))
 
 
 def taps(padded: Tensor, stride: int, dilation: int) -> Tensor:
-    """Lay out the 25 shifted copies of every channel of a padded input: (C, N, H + 4·dilation, …) → (C, 25, N·H'·W')."""
-    channels, images, height, width = padded.shape
-    sc, sn, sh, sw = padded.stride()
+    """Lay out the 25 shifted copies of every channel of a padded input: (C, H + 4·dilation, …, N) → (C, 25, H'·W'·N)."""
+    channels, height, width, images = padded.shape
+    sc, sh, sw, sn = padded.stride()
     rows, columns = ((size - 4 * dilation - 1) // stride + 1 for size in (height, width))
-    size = (channels, SIDE, SIDE, images, rows, columns)
-    view = padded.as_strided(size, (sc, dilation * sh, dilation * sw, sn, stride * sh, stride * sw))
+    size = (channels, SIDE, SIDE, rows, columns, images)
+    view = padded.as_strided(size, (sc, dilation * sh, dilation * sw, stride * sh, stride * sw, sn))
     return view.reshape(channels, SIDE * SIDE, -1)
 
 
 def fold(grad: Tensor, shape: torch.Size, stride: int, dilation: int) -> Tensor:
     """Add the 25 copies up again, first over columns, then over rows: the adjoint of `taps` of `pad`. `shape` is the padded one."""
-    channels, images, height, width = shape
+    channels, height, width, images = shape
     rim = 2 * dilation
     rows, columns = ((size - 2 * rim - 1) // stride + 1 for size in (height, width))
-    grad = grad.view(channels, SIDE, SIDE, images, rows, columns)
-    wide = grad.new_zeros(channels, SIDE, images, rows, width)
+    grad = grad.view(channels, SIDE, SIDE, rows, columns, images)
+    wide = grad.new_zeros(channels, SIDE, rows, width, images)
     for j in range(SIDE):
-        wide[..., j * dilation : j * dilation + (columns - 1) * stride + 1 : stride].add_(grad[:, :, j])
-    high = grad.new_zeros(channels, images, height, width - 2 * rim)
+        wide[:, :, :, j * dilation : j * dilation + (columns - 1) * stride + 1 : stride].add_(grad[:, :, j])
+    high = grad.new_zeros(channels, height, width - 2 * rim, images)
     for i in range(SIDE):
-        high[:, :, i * dilation : i * dilation + (rows - 1) * stride + 1 : stride].add_(wide[:, i, ..., rim : width - rim])
-    return high[:, :, rim : height - rim]
+        high[:, i * dilation : i * dilation + (rows - 1) * stride + 1 : stride].add_(wide[:, i, :, rim : width - rim])
+    return high[:, rim : height - rim]
 
 
 def _gradient_of_weights(both: Tensor, grad: Tensor, x: Tensor) -> Tensor:
@@ -54,7 +55,7 @@ def _gradient_of_weights(both: Tensor, grad: Tensor, x: Tensor) -> Tensor:
 
 
 class SharedDepthwise(torch.autograd.Function):
-    """Depthwise convs of one input under many kernels: x (C, N, H, W), kernels (2, C, M, 25) → (C, M, N·H'·W')."""
+    """Depthwise convs of one input under many kernels: x (C, H, W, N), kernels (2, C, M, 25) → (C, M, H'·W'·N)."""
 
     @staticmethod
     def forward(ctx, x, kernels, stride, dilation):
@@ -105,14 +106,14 @@ def _reach(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor:
 class SmallDepthwise(torch.autograd.Function):
     """Depthwise convs on small maps, as products with the matrices that they are.
 
-    x (channels, N, H·W) and kernels (2, channels, taps) → (channels, N, H'·W').
+    x (channels, H·W, N) and kernels (2, channels, taps) → (channels, H'·W', N).
     """
 
     @staticmethod
     def forward(ctx, x, kernels, grid):
         ctx.save_for_backward(x, kernels)
         ctx.grid = grid
-        return torch.bmm(x, SmallDepthwise.matrix(kernels[0], grid))
+        return torch.bmm(SmallDepthwise.matrix(kernels[0], grid).transpose(1, 2), x)
 
     @staticmethod
     def matrix(kernel: Tensor, grid: Grid) -> Tensor:
@@ -125,10 +126,10 @@ class SmallDepthwise(torch.autograd.Function):
     def backward(ctx, grad):
         x, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
         need_x, need_kernels = ctx.needs_input_grad[:2]
-        grad_x = torch.bmm(grad, SmallDepthwise.matrix(kernels[-1], ctx.grid).transpose(1, 2)) if need_x else None
+        grad_x = torch.bmm(SmallDepthwise.matrix(kernels[-1], ctx.grid), grad) if need_x else None
         if not need_kernels:
             return grad_x, None, None
-        pairs = torch.bmm(x.transpose(1, 2), grad).flatten(1)  # (channels, from · to)
+        pairs = torch.bmm(x, grad.transpose(1, 2)).flatten(1)  # (channels, from · to)
         out = torch.zeros_like(kernels)
         torch.mm(pairs, _reach(ctx.grid, grad.dtype, grad.device).flatten(1).t(), out=out[0])
         return grad_x, out, None

@@ -1,6 +1,6 @@
 """The mixture, fused: all candidates of all edges that leave one state, computed together. `supernet.MixedOp` is what it must equal.
 
-Inside a cell maps are channel-major, (C, N, H, W), so that what dominates becomes matrix products over all pixels of the batch:
+Inside a cell maps are (C, H, W, N), so that what dominates becomes matrix products over all pixels of the batch, P = H·W·N:
 
     first depthwise    every candidate sees the same input: its 25 taps are laid out once, and 3×3 kernels are 5×5 ones with a rim of 0
     pointwise          a product a candidate, all in one batch
@@ -75,8 +75,8 @@ class Fan(nn.Module):
             yield from zip(names, norm.running_mean.split(self.channels), norm.running_var.split(self.channels), strict=True)
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        """x (C, N, H, W) and weights (E, candidates in the order of `columns`) → what every edge hands on, (E, C, N, H', W')."""
-        shape = (x.shape[1], (x.shape[2] - 1) // self.stride + 1, (x.shape[3] - 1) // self.stride + 1)
+        """x (C, H, W, N) and weights (E, candidates in the order of `columns`) → what every edge hands on, (E, C, H', W', N)."""
+        shape = ((x.shape[1] - 1) // self.stride + 1, (x.shape[2] - 1) // self.stride + 1, x.shape[3])
         convs = 2 * len(self.convs.rules)
         sep, dil, pools, skips = weights.split([convs, convs, 2, weights.shape[1] - 2 * convs - 2], 1)
         skips = skips[:, : self.num_skips] if self.stride == 1 else skips[:, -self.num_skips :]
@@ -102,7 +102,7 @@ class Fan(nn.Module):
 
     def _dilated(self, x: Tensor, stacks: dict, weights: Tensor) -> Tensor:
         # At stride 2, every second pixel sees every second pixel: an ordinary conv on those.
-        x, dilation = (x[:, :, ::2, ::2], 1) if self.stride == 2 else (x, 2)
+        x, dilation = (x[:, ::2, ::2], 1) if self.stride == 2 else (x, 2)
         kernels, matrices = self._layouts(stacks, "dil")
         if self._learns():
             hidden = SharedDepthwise.apply(x, kernels, 1, dilation).transpose(0, 1)
@@ -125,10 +125,10 @@ class Fan(nn.Module):
             z = torch.baddbmm(shift.unsqueeze(2), maps.squeeze(1), hidden)
         hidden = z.relu_().view(len(self.edges), 2, -1, *shape)
         kernels = stacks["sep_conv_3x3", 5], stacks["sep_conv_5x5", 5]
-        if shape[1] * shape[2] <= SMALL:
+        if shape[0] * shape[1] <= SMALL:
             members = _members(*kernels)
-            grid = (shape[1:], (SIDE, SIDE), (1, 1), (2, 2), (1, 1))
-            out = SmallDepthwise.apply(hidden.view(-1, shape[0], shape[1] * shape[2]), members.flatten(1, -3).flatten(2), grid)
+            grid = (shape[:2], (SIDE, SIDE), (1, 1), (2, 2), (1, 1))
+            out = SmallDepthwise.apply(hidden.view(-1, shape[0] * shape[1], shape[2]), members.flatten(1, -3).flatten(2), grid)
         else:
             out = torch.stack([_own_depthwise(part, both) for part, both in zip(hidden.unbind(1), kernels, strict=True)], 1)
         matrices = _matrices(stacks["sep_conv_3x3", 6], stacks["sep_conv_5x5", 6])
@@ -141,14 +141,16 @@ class Fan(nn.Module):
     def _reduced(self, x: Tensor) -> Tensor:
         """Skips at stride 2: two 1×1 convs on shifted grids, side by side."""
         parts = []
-        for grid, both in zip((x[:, :, ::2, ::2], x[:, :, 1::2, 1::2]), self.skips().values(), strict=True):
+        for grid, both in zip((x[:, ::2, ::2], x[:, 1::2, 1::2]), self.skips().values(), strict=True):
             out = Product.apply(grid.reshape(1, self.channels, -1), both.reshape(len(both), 1, -1, self.channels))
             parts.append(out.view(len(self.edges) * self.num_skips, -1, out.shape[2]))
         return _normalise(self.norms["skip"], torch.cat(parts, 1))
 
     def _pooled(self, x: Tensor) -> Tensor:
-        """Pools have no weights: they are the same on every edge. (C, N, H, W) → (2, C·P)."""
-        pooled = torch.cat([F.max_pool2d(x, 3, self.stride, 1), F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)])
+        """Pools have no weights: they are the same on every edge. (C, H, W, N) → (2, C·P)."""
+        maps = x.permute(0, 3, 1, 2)  # channels_last in torch's eyes, which its pools know
+        pooled = [F.max_pool2d(maps, 3, self.stride, 1), F.avg_pool2d(maps, 3, self.stride, 1, count_include_pad=False)]
+        pooled = torch.stack([pool.permute(0, 2, 3, 1) for pool in pooled])
         return _normalise(self.norms["pools"], pooled.view(2, self.channels, -1)).view(2, -1)
 
 
@@ -171,12 +173,12 @@ def _members(small: Tensor, large: Tensor) -> Tensor:
 
 
 def _own_depthwise(part: Tensor, kernels: Tensor) -> Tensor:
-    """Depthwise convs whose inputs are their own: part (E, R·C, N, H, W) and kernels (2, E, R, C, 1, k, k)."""
-    edges, channels, images, height, width = part.shape
-    x = part.permute(2, 0, 1, 3, 4).reshape(images, edges * channels, height, width)
+    """Depthwise convs whose inputs are their own: part (E, R·C, H, W, N) and kernels (2, E, R, C, 1, k, k)."""
+    edges, channels, height, width, images = part.shape
+    x = part.permute(4, 0, 1, 2, 3).reshape(images, edges * channels, height, width)
     both, rim = kernels.flatten(1, 3), kernels.shape[-1] // 2
     out = conv2d_with_feedback(x, both[0], None, both[-1].detach(), (1, 1), (rim, rim), (1, 1), edges * channels)
-    return out.view(images, edges, channels, height, width).permute(1, 2, 0, 3, 4)
+    return out.view(images, edges, channels, height, width).permute(1, 2, 3, 4, 0)
 
 
 def _matrices(small: Tensor, large: Tensor) -> Tensor:

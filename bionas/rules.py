@@ -259,9 +259,9 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
         weight = self.weight.flatten(1)
         both = weight[None] if feedback is None else torch.stack([weight, feedback.flatten(1)])
         grid = (tuple(x.shape[2:]), self.kernel_size, self.stride, self.padding, self.dilation)
-        out = SmallDepthwise.apply(x.transpose(0, 1).flatten(2), both, grid).transpose(0, 1)
+        out = SmallDepthwise.apply(x.transpose(0, 1).flatten(2).transpose(1, 2), both, grid).permute(2, 0, 1)
         size = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(*grid, strict=True))
-        out = out.unflatten(2, tuple(size)).contiguous()
+        out = out.contiguous().unflatten(2, tuple(size))
         return out if self.bias is None else out + self.bias.view(-1, 1, 1)
 
 

@@ -84,8 +84,8 @@ class Cell(nn.Module):
         return self._fused(states, choices) if self.fused else self._plain(states, choices)
 
     def _fused(self, inputs: list[Tensor], choices: Tensor) -> Tensor:
-        """Maps are channel-major here, (C, N, H, W). A fan hands its parts on to the nodes that come after its state."""
-        states = [x.transpose(0, 1).contiguous() for x in inputs]
+        """Maps are (C, H, W, N) here. A fan hands its parts on to the nodes that come after its state."""
+        states = [x.permute(1, 2, 3, 0).contiguous() for x in inputs]
         nodes: list[Tensor | int] = [0] * self.nodes
         weights = choices.index_select(0, self.rows).index_select(1, self.columns).split([len(fan.edges) for fan in self.fans])
         for i, (fan, own) in enumerate(zip(self.fans, weights, strict=True)):
@@ -94,7 +94,7 @@ class Cell(nn.Module):
             parts = fan(states[i], own)
             for node, part in zip(range(self.nodes - len(parts), self.nodes), parts, strict=True):
                 nodes[node] = nodes[node] + part
-        return torch.cat(nodes).transpose(0, 1).contiguous()
+        return torch.cat(nodes).permute(3, 0, 1, 2).contiguous()
 
     def _plain(self, states: list[Tensor], choices: Tensor | Sequence[int | None]) -> Tensor:
         edge = 0

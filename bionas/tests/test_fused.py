@@ -141,10 +141,10 @@ def test_with_the_true_gradient_it_is_autograd():
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_taps_are_torchs_unfold_and_fold_is_their_adjoint(stride, dilation):
-    x = torch.rand(3, 2, 8, 6, dtype=torch.float64)
+    x = torch.rand(3, 8, 6, 2, dtype=torch.float64)
     ours = taps(pad(x, dilation), stride, dilation)
-    theirs = F.unfold(x.flatten(0, 1)[:, None], 5, dilation, 2 * dilation, stride)  # (C·N, 25, L)
-    assert torch.equal(ours, theirs.view(3, 2, 25, -1).transpose(1, 2).reshape(3, 25, -1))
+    theirs = F.unfold(x.permute(0, 3, 1, 2).flatten(0, 1)[:, None], 5, dilation, 2 * dilation, stride)  # (C·N, 25, L)
+    assert torch.equal(ours, theirs.view(3, 2, 25, -1).permute(0, 2, 3, 1).reshape(3, 25, -1))
     y = torch.rand_like(ours)
     back = fold(y, pad(x, dilation).shape, stride, dilation)
     torch.testing.assert_close((ours * y).sum(), (x * back).sum())  # ⟨Tx, y⟩ = ⟨x, T*y⟩

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+
 import pytest
 
 from reports import against
