@@ -21,8 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bionas.bank import Bank, Stack
-from bionas.batched import SIDE, SMALL, Product, SharedDepthwise, SmallDepthwise, pad, taps
-from bionas.rules import conv2d_with_feedback
+from bionas.batched import SIDE, SMALL, LargeDepthwise, Product, SharedDepthwise, SmallDepthwise, pad, taps
 from bionas.space import CONVS, POOLS, Candidate, SearchSpace
 
 KINDS = ("sep", "dil")
@@ -123,14 +122,13 @@ class Fan(nn.Module):
         else:
             maps, shift = _as_maps(matrices, self.norms["sep halfway"], weights.new_ones(len(hidden), 1))
             z = torch.baddbmm(shift.unsqueeze(2), maps.squeeze(1), hidden)
-        hidden = z.relu_().view(len(self.edges), 2, -1, *shape)
-        kernels = stacks["sep_conv_3x3", 5], stacks["sep_conv_5x5", 5]
+        hidden = z.relu_()
+        members = _members(stacks["sep_conv_3x3", 5], stacks["sep_conv_5x5", 5]).flatten(1, -3).flatten(2)
         if shape[0] * shape[1] <= SMALL:
-            members = _members(*kernels)
             grid = (shape[:2], (SIDE, SIDE), (1, 1), (2, 2), (1, 1))
-            out = SmallDepthwise.apply(hidden.view(-1, shape[0] * shape[1], shape[2]), members.flatten(1, -3).flatten(2), grid)
+            out = SmallDepthwise.apply(hidden.view(-1, shape[0] * shape[1], shape[2]), members, grid)
         else:
-            out = torch.stack([_own_depthwise(part, both) for part, both in zip(hidden.unbind(1), kernels, strict=True)], 1)
+            out = LargeDepthwise.apply(hidden.view(-1, *shape), members)
         matrices = _matrices(stacks["sep_conv_3x3", 6], stacks["sep_conv_5x5", 6])
         if self._learns():
             return _mix(weights, _normalise(self.norms["sep"], Product.apply(out.view(z.shape), matrices)))
@@ -170,15 +168,6 @@ def _kernels(small: Tensor, large: Tensor) -> Tensor:
 def _members(small: Tensor, large: Tensor) -> Tensor:
     """Kernels of both sizes in the members' order: (2, E, sizes, R, C, 1, 5, 5)."""
     return torch.stack([F.pad(small, (1, 1, 1, 1)), large], 2)
-
-
-def _own_depthwise(part: Tensor, kernels: Tensor) -> Tensor:
-    """Depthwise convs whose inputs are their own: part (E, R·C, H, W, N) and kernels (2, E, R, C, 1, k, k)."""
-    edges, channels, height, width, images = part.shape
-    x = part.permute(4, 0, 1, 2, 3).reshape(images, edges * channels, height, width)
-    both, rim = kernels.flatten(1, 3), kernels.shape[-1] // 2
-    out = conv2d_with_feedback(x, both[0], None, both[-1].detach(), (1, 1), (rim, rim), (1, 1), edges * channels)
-    return out.view(images, edges, channels, height, width).permute(1, 2, 3, 4, 0)
 
 
 def _matrices(small: Tensor, large: Tensor) -> Tensor:
