@@ -152,28 +152,25 @@ class LargeDepthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, kernels):
         ctx.save_for_backward(x, kernels)
-        padded = LargeDepthwise.pad(x)
-        out = None
-        for bands, columns in zip(LargeDepthwise.bands(kernels[0], x), LargeDepthwise.columns(padded, x), strict=True):
-            out = torch.bmm(bands, columns) if out is None else out.baddbmm_(bands, columns)
+        return LargeDepthwise.conv(x, kernels[0])
+
+    @staticmethod
+    def conv(x: Tensor, kernel: Tensor) -> Tensor:
+        height = x.shape[1]
+        by_column = kernel.view(-1, SIDE, SIDE).permute(2, 0, 1)  # (columns, channels, rows)
+        bands = (by_column @ _bands(height, x.dtype, x.device)).view(SIDE, -1, height, height)
+        columns = LargeDepthwise.columns(x)
+        out = torch.bmm(bands[0], columns[0])
+        for j in range(1, SIDE):
+            out.baddbmm_(bands[j], columns[j])
         return out.view(x.shape)
 
     @staticmethod
-    def pad(x: Tensor) -> Tensor:
-        return F.pad(x, (0, 0, SIDE // 2, SIDE // 2)).flatten(2)
-
-    @staticmethod
-    def columns(padded: Tensor, x: Tensor) -> list[Tensor]:
-        """The padded maps from each of the kernel's columns on: (channels, H, W·N), without a copy."""
+    def columns(x: Tensor) -> list[Tensor]:
+        """The maps as each of the kernel's columns sees them, shifted and padded: views of (channels, H, W·N)."""
         width, images = x.shape[2:]
+        padded = F.pad(x, (0, 0, SIDE // 2, SIDE // 2)).flatten(2)
         return [padded[:, :, j * images : (j + width) * images] for j in range(SIDE)]
-
-    @staticmethod
-    def bands(kernel: Tensor, x: Tensor) -> Tensor:
-        """(channels, 25) → for each of its columns (channels, to, from)."""
-        height = x.shape[1]
-        by_column = kernel.view(-1, SIDE, SIDE).permute(2, 0, 1)  # (columns, channels, rows)
-        return (by_column @ _bands(height, kernel.dtype, kernel.device)).view(SIDE, -1, height, height)
 
     @staticmethod
     @once_differentiable
@@ -181,16 +178,12 @@ class LargeDepthwise(torch.autograd.Function):
         x, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
         need_x, need_kernels = ctx.needs_input_grad
         grad = grad.contiguous()
+        grad_x = LargeDepthwise.conv(grad, kernels[-1].flip(1)) if need_x else None
+        if not need_kernels:
+            return grad_x, None
         rows = grad.flatten(2)  # (channels, H, W·N)
-        grad_x = out = None
-        if need_x:
-            padded = grad.new_zeros(*x.shape[:2], x.shape[2] + SIDE - 1, x.shape[3])
-            for bands, columns in zip(LargeDepthwise.bands(kernels[-1], x), LargeDepthwise.columns(padded.flatten(2), x), strict=True):
-                columns.baddbmm_(bands.transpose(1, 2), rows)
-            grad_x = padded[:, :, SIDE // 2 : -(SIDE // 2)]
-        if need_kernels:
-            pairs = [torch.bmm(rows, columns.transpose(1, 2)) for columns in LargeDepthwise.columns(LargeDepthwise.pad(x), x)]
-            out = torch.zeros_like(kernels)
-            by_column = torch.stack(pairs).flatten(2) @ _bands(x.shape[1], grad.dtype, grad.device).t()  # (columns, channels, rows)
-            out[0] = by_column.permute(1, 2, 0).flatten(1)
+        pairs = torch.stack([torch.bmm(rows, columns.transpose(1, 2)) for columns in LargeDepthwise.columns(x)]).flatten(2)
+        out = torch.zeros_like(kernels)
+        by_column = pairs @ _bands(x.shape[1], grad.dtype, grad.device).t()  # (columns, channels, rows)
+        out[0] = by_column.permute(1, 2, 0).flatten(1)
         return grad_x, out
