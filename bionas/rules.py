@@ -20,9 +20,10 @@ and replicas agree, and evaluation draws nothing. R is a buffer: never trained, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -144,20 +145,18 @@ class FeedbackOwner:
         self.seed, self.name, self.update = seed, name, 0
         self.draw()
 
-    def advance(self) -> None:
-        """Count one weight update, and redraw R if the rule says so."""
-        if self.redraw == "update":
-            self._count()
+    def advance(self) -> bool:
+        """Count one weight update; say whether R has to be drawn anew."""
+        return self.redraw == "update" and self._count()
 
     def count_forward(self) -> None:
         """Under `brsf_redraw: forward`, as biotorch: redraw at every forward, in evaluation, too."""
-        if self.redraw == "forward" and not self.exact:
-            self._count()
-
-    def _count(self) -> None:
-        self.update += 1
-        if any(self.definition(rule).redraw for rule in self.rules):
+        if self.redraw == "forward" and not self.exact and self._count():
             self.draw()
+
+    def _count(self) -> bool:
+        self.update += 1
+        return any(self.definition(rule).redraw for rule in self.rules)
 
     def get_extra_state(self) -> dict[str, int | str]:
         return {"seed": self.seed, "name": self.name, "update": self.update}
@@ -194,13 +193,9 @@ class _RuleLayer(FeedbackOwner):
             return weight.square().mean().sqrt()
         return 1.0 if self.scale == "none" else init_bound(weight, self.init) / math.sqrt(3)  # the std of U(-bound, bound)
 
-    @torch.no_grad()
     def draw(self) -> None:
         """Draw R for this seed, name and update, if the rule has one."""
-        if self.R is None or self.R.is_meta:
-            return
-        u = uniform(self.R, derive(self.seed, "feedback", self.name, self.update))  # [0, 1)
-        self.R.copy_(magnitude(self.definition(self.rule), u, init_bound(self.weight, self.init)))
+        draw_together([self])
 
     def direct_feedback(self, classes: int, x: Tensor) -> Tensor:
         """Return B of (classes, the layer's input): U(-b, b), b = 1/√(numbers in that input), as Nøkland's §4."""
@@ -321,8 +316,34 @@ def connect_output(model: nn.Module) -> Output:
 
 def advance(model: nn.Module) -> None:
     """Count one weight update: call it after every optimiser step. brSF draws its magnitudes anew."""
-    for _, layer in feedback_owners(model):
-        layer.advance()
+    due = [owner for _, owner in feedback_owners(model) if owner.advance()]
+    draw_together([owner for owner in due if isinstance(owner, _RuleLayer)])
+    for owner in due:
+        if not isinstance(owner, _RuleLayer):
+            owner.draw()
+
+
+@torch.no_grad()
+def draw_together(layers: Iterable[_RuleLayer]) -> None:
+    """Draw R of layers for their seed, name and update, at once: many small draws would take longer than the drawing."""
+    alike: dict[tuple[torch.dtype, torch.device], list[_RuleLayer]] = {}
+    for layer in layers:
+        if layer.R is not None and not layer.R.is_meta:
+            alike.setdefault((layer.R.dtype, layer.R.device), []).append(layer)
+    for (dtype, device), group in alike.items():
+        sizes = tuple(layer.R.numel() for layer in group)
+        keys = torch.tensor([derive(layer.seed, "feedback", layer.name, layer.update) for layer in group], device=device)
+        owner, counter = places(sizes, device)
+        drawn = uniform(torch.empty(len(counter), dtype=dtype, device=device), keys[owner], counter)  # [0, 1)
+        for layer, u in zip(group, drawn.split(sizes), strict=True):
+            layer.R.copy_(magnitude(layer.definition(layer.rule), u.view_as(layer.R), init_bound(layer.weight, layer.init)))
+
+
+@lru_cache(maxsize=64)
+def places(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return whose each element is, and its place there from 1 on, of layers of these sizes one after the other."""
+    counter = torch.cat([torch.arange(1, size + 1, device=device) for size in sizes])
+    return torch.arange(len(sizes), device=device).repeat_interleave(torch.tensor(sizes, device=device)), counter
 
 
 def convert(

@@ -7,6 +7,7 @@ undisturbed one would have drawn.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -30,19 +31,27 @@ def uniform(like: Tensor, key: int | Tensor, counter: Tensor | None = None) -> T
 
     The hash is splitmix64 (Steele, Lea & Flood 2014) over a counter; its top 24 bits make the number, the same on every device.
     """
-    z = torch.arange(1, like.numel() + 1, device=like.device) if counter is None else counter
-    z = z * _signed(0x9E3779B97F4A7C15) + key
+    z = (_steps(like.numel(), like.device) if counter is None else counter * GOLDEN) + key
+    shifted = torch.empty_like(z)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        z.bitwise_xor_(_shift_right(z, shift)).mul_(_signed(factor))
-    z.bitwise_xor_(_shift_right(z, 31))
+        z.bitwise_xor_(_shift_right(z, shift, shifted)).mul_(_signed(factor))
+    z.bitwise_xor_(_shift_right(z, 31, shifted))
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32  # halves cannot hold 24 bits
-    return _shift_right(z, 40).to(dtype).mul_(2.0**-24).view(like.shape)
+    return _shift_right(z, 40, shifted).to(dtype).mul_(2.0**-24).view(like.shape)
+
+
+@lru_cache(maxsize=256)  # as many as there are sizes of layers
+def _steps(num: int, device: torch.device) -> Tensor:
+    return torch.arange(1, num + 1, device=device) * GOLDEN
 
 
 def _signed(unsigned: int) -> int:
     return unsigned - (1 << 64) if unsigned >= 1 << 63 else unsigned
 
 
-def _shift_right(z: Tensor, bits: int) -> Tensor:
+def _shift_right(z: Tensor, bits: int, out: Tensor) -> Tensor:
     """Logical shift: torch's own keeps the sign."""
-    return (z >> bits).bitwise_and_((1 << (64 - bits)) - 1)
+    return torch.bitwise_right_shift(z, bits, out=out).bitwise_and_((1 << (64 - bits)) - 1)
+
+
+GOLDEN = _signed(0x9E3779B97F4A7C15)

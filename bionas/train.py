@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from bionas.data import Split, TrainingData
 from bionas.parts import evaluating
 from bionas.rules import advance
+from bionas.sgd import SGD
 
 CURVES = ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
@@ -63,7 +64,7 @@ class LoopState:
     """The whole state of the loop: what a checkpoint holds."""
 
     model: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimiser: SGD
     epoch: int = 0
     step: int = 0  # within the epoch
     sums: Tensor | None = None  # loss and correct of the epoch so far, on the device
@@ -74,7 +75,7 @@ class LoopState:
 
     @classmethod
     def start(cls, model: nn.Module, settings: TrainSettings) -> LoopState:
-        optimiser = torch.optim.SGD(
+        optimiser = SGD(
             model.parameters(),
             lr=settings.lr,
             momentum=settings.momentum,
@@ -124,13 +125,11 @@ def train(state: LoopState, data: TrainingData, held_out: Split | None, settings
     model, optimiser = state.model, state.optimiser
     while state.epoch < settings.epochs and state.status == "ok":
         model.train()
-        lr = settings.lr_at(state.epoch)
-        for group in optimiser.param_groups:
-            group["lr"] = lr
+        optimiser.lr = lr = settings.lr_at(state.epoch)
         if settings.drop_path:
             model.drop_path = settings.drop_path_at(state.epoch)
         for images, labels in data.epoch(state.epoch, start=state.step):
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.zero_grad()
             logits = model(images)
             logits, auxiliary = logits if isinstance(logits, tuple) else (logits, None)
             loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)

@@ -19,6 +19,7 @@ from bionas.data import Split, TrainingData, hold_out
 from bionas.dataset import Augment
 from bionas.rules import advance
 from bionas.seeds import generator
+from bionas.sgd import SGD
 from bionas.space import Genotype, derive
 from bionas.supernet import Paths, Supernet
 from bionas.train import finite, measure
@@ -80,7 +81,7 @@ class SearchState:
     """The whole state of a search: what a checkpoint holds. `extra` is the method's own, in plain types and tensors."""
 
     supernet: Supernet
-    optimiser: torch.optim.Optimizer
+    optimiser: SGD
     alpha_optimiser: torch.optim.Optimizer | None = None
     epoch: int = 0
     step: int = 0  # within the epoch
@@ -96,7 +97,7 @@ class SearchState:
 
     @classmethod
     def start(cls, supernet: Supernet, settings: WeightSettings) -> SearchState:
-        optimiser = torch.optim.SGD(
+        optimiser = SGD(
             supernet.weights(),
             lr=settings.lr,
             momentum=settings.momentum,
@@ -130,9 +131,8 @@ class SearchState:
 def weight_step(state: SearchState, images: Tensor, labels: Tensor, settings: WeightSettings, paths: Paths | None = None) -> None:
     """Take one SGD step on the weights, through the mixture or one path; α neither gets a gradient nor counts in the clipping."""
     supernet = state.supernet.train()
-    for group in state.optimiser.param_groups:
-        group["lr"] = settings.lr_at(state.epoch)
-    state.optimiser.zero_grad(set_to_none=True)
+    state.optimiser.lr = settings.lr_at(state.epoch)
+    state.optimiser.zero_grad()
     choices = {kind: rows.detach() for kind, rows in supernet.mixture().items()} if paths is None else paths
     logits = supernet(images, choices)
     loss = F.cross_entropy(logits, labels)
