@@ -1,8 +1,6 @@
-"""CIFAR and ImageNet16-120 from archives in exactly the official layout, small; only these tests tell the loaders their checksums."""
+"""CIFAR and ImageNet16-120 from small archives in exactly the official layout."""
 
 import dataclasses
-import hashlib
-import io
 import json
 import os
 import pickle
@@ -17,62 +15,17 @@ import pytest
 from bionas import dataset
 from data_prep import Variant, cifar, imagenet16
 from data_prep.__main__ import main
-
-SPLITS = {"train": 40, "test": 20}
-
-
-def md5(path):
-    return hashlib.md5(path.read_bytes()).hexdigest()
-
-
-class Python2(pickle._Pickler):
-    """Writes text as Python 2 wrote its bytes, as the official files do."""
-
-    def save_str(self, text):
-        content = text.encode("latin1")
-        self.write(b"U" + bytes([len(content)]) + content if len(content) < 256 else b"T" + len(content).to_bytes(4, "little") + content)
-
-    dispatch = pickle._Pickler.dispatch | {str: save_str}
-
-
-def pickled(content):
-    out = io.BytesIO()
-    Python2(out, protocol=2).dump(content)
-    return out.getvalue()
-
-
-def batch(rng, n, side, labels, key):
-    """As in the archives: rows of red, green and blue planes, and a list of labels."""
-    return {"data": rng.integers(0, 256, (n, 3 * side * side), dtype=np.uint8), key: labels}
-
-
-def write_tar(path, members):
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in members.items():
-            info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+from data_prep.tests.archives import cifar_archive, imagenet16_files, md5, pickled, write_tar
 
 
 @pytest.fixture(params=["cifar10", "cifar100"])
 def archive(request, tmp_path, monkeypatch):
     """A small archive in the official layout: its name, raw folder, members, and the images and labels that are in it."""
-    name, rng = request.param, np.random.default_rng(0)
-    layout = cifar.ARCHIVES[name]
-    num_classes = {"cifar10": 10, "cifar100": 100}[name]
-    members, images, labels = {}, {"train": [], "test": []}, {"train": [], "test": []}
-    for split, member in layout.batches:
-        content = batch(rng, SPLITS[split], 32, rng.integers(0, num_classes, SPLITS[split]).tolist(), layout.labels)
-        if name == "cifar100":
-            content["coarse_labels"] = [0] * SPLITS[split]
-        members[f"{layout.folder}/{member}"] = pickled(content)
-        images[split].append(content["data"])
-        labels[split].append(content[layout.labels])
-    members[f"{layout.folder}/{layout.meta}"] = pickled({layout.names: [f"class {i}" for i in range(num_classes)]})
-    members[f"{layout.folder}/readme.html"] = b"<html>"
-    raw = tmp_path / "raw"
+    name = request.param
+    layout, raw = cifar.ARCHIVES[name], tmp_path / "raw"
+    members, batches = cifar_archive(name)
+    found = {split: tuple(np.concatenate(part) for part in zip(*parts, strict=True)) for split, parts in batches.items()}
     raw.mkdir()
-    found = {split: (np.concatenate(images[split]), np.concatenate(labels[split])) for split in SPLITS}
 
     def put(members):
         write_tar(raw / layout.file, members)
@@ -164,19 +117,9 @@ def test_another_archive_is_refused_before_it_is_parsed(archive, tmp_path, damag
 # ---------------------------------------------------------------------------------------------- ImageNet16-120
 
 
-def write_imagenet16(folder, monkeypatch, num=40, repeat=1):
-    """Ten training batches and val_data, labels 1 to 1000; returns the images and labels of the first 120 classes, in order."""
-    folder.mkdir(parents=True)
-    rng, checksums, kept = np.random.default_rng(0), {}, {"train": [], "test": []}
-    names = [f"train_data_batch_{i}" for i in range(1, 11)] + ["val_data"]
-    for name in names:
-        content = batch(rng, num, 16, rng.choice([1, 60, 120, 121, 1000], num).tolist(), "labels")
-        if name != "val_data":
-            content["mean"] = np.zeros(768)
-        (folder / name).write_bytes(pickled(content))
-        checksums[name] = md5(folder / name)
-        split = "test" if name == "val_data" else "train"
-        kept[split] += [(row, label - 1) for row, label in zip(content["data"], content["labels"], strict=True) if label <= 120]
+def write_imagenet16(folder, monkeypatch, num=40):
+    """Labels from 1 to 1000, `num` a batch; returns the images and labels of the first 120 classes, in order."""
+    checksums, kept = imagenet16_files(folder, np.resize([1, 60, 120, 121, 1000], num))
     monkeypatch.setattr(imagenet16, "MD5", checksums)
     monkeypatch.setattr(imagenet16, "NUM", {split: len(rows) for split, rows in kept.items()})
     return kept
