@@ -38,7 +38,7 @@ def net(rule, dtype=torch.float64):
 
 
 def images(n=4, dtype=torch.float64):
-    return torch.rand(n, 3, 12, 12, dtype=dtype, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    return torch.rand(n, 3, 12, 12, generator=torch.Generator().manual_seed(1)).to(dtype).requires_grad_()
 
 
 def gradients(model, x, run=None):
