@@ -22,6 +22,7 @@ def render(results: tables.Results) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"si": si, "duration": duration, "setting": setting}
+    comparisons = against.compare(results)
     missed = [row for row in results.verdict if not row["kept"]]
     return environment.get_template("template.html.j2").render(
         results=results,
@@ -31,7 +32,8 @@ def render(results: tables.Results) -> str:
         css=(HERE / "style.css").read_text(),
         controls=tables.controls(results),
         masking=tables.masking(results),
-        comparisons=against.compare(results),
+        comparisons=comparisons,
+        caveats=list(dict.fromkeys(c.cited.caveat for c in comparisons if c.cited.caveat)),
         largest_gap=_largest_gap(results),
         provenance=_shared_provenance(results),
         seconds=sum(float(run.timings.get("seconds", 0)) for run in results.runs),
