@@ -128,7 +128,7 @@ class Fan(nn.Module):
             grid = (shape[:2], (SIDE, SIDE), (1, 1), (2, 2), (1, 1))
             out = SmallDepthwise.apply(hidden.view(-1, shape[0] * shape[1], shape[2]), members, grid)
         else:
-            out = LargeDepthwise.apply(hidden.view(-1, *shape), members)
+            out = LargeDepthwise.apply(hidden.view(-1, *shape), members, 1)
         matrices = _matrices(stacks["sep_conv_3x3", 6], stacks["sep_conv_5x5", 6])
         if self._learns():
             return _mix(weights, _normalise(self.norms["sep"], Product.apply(out.view(z.shape), matrices)))

@@ -12,18 +12,19 @@ from bionas.rules import RULES, RuleConv2d, RuleLinear, advance, seed_feedback
 
 
 class Net(nn.Module):
-    """One layer of each kind: a conv, a depthwise conv on a large map and on a small one, a pointwise one, a linear."""
+    """One layer of each kind: a conv, a depthwise conv on a large map, a dilated one, one on a small map, a pointwise one, a linear."""
 
     def __init__(self, rule):
         super().__init__()
         self.first = RuleConv2d(3, 8, 3, padding=1, rule=rule)
         self.large = RuleConv2d(8, 8, 5, padding=2, groups=8, rule=rule)
+        self.dilated = RuleConv2d(8, 8, 5, padding=4, dilation=2, groups=8, bias=False, rule=rule)
         self.small = RuleConv2d(8, 8, 3, padding=2, dilation=2, groups=8, rule=rule)
         self.point = RuleConv2d(8, 8, 1, rule=rule)
         self.linear = RuleLinear(8, 4, rule=rule)
 
     def head(self, x):
-        return F.avg_pool2d(self.large(self.first(x).relu()).relu(), 2)
+        return F.avg_pool2d(self.dilated(self.large(self.first(x).relu()).relu()).relu(), 2)
 
     def tail(self, x):
         return self.linear(self.point(self.small(x).relu()).mean((2, 3)))

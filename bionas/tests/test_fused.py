@@ -150,9 +150,10 @@ def test_taps_are_torchs_unfold_and_fold_is_their_adjoint(stride, dilation):
     torch.testing.assert_close((ours * y).sum(), (x * back).sum())  # ⟨Tx, y⟩ = ⟨x, T*y⟩
 
 
-def test_bf16_autocast_trains():
+@pytest.mark.parametrize("size", [8, 20])
+def test_bf16_autocast_trains(size):
     _, fused = twins(dtype=torch.float32)
-    x, y = batch(8, dtype=torch.float32)
+    x, y = batch(8, size, dtype=torch.float32)
     exact = fused(x)
     with torch.autocast("cpu", torch.bfloat16):
         loss = F.cross_entropy(fused(x), y)

@@ -105,10 +105,11 @@ def test_linear_equals_biotorch(rule):
 @pytest.mark.parametrize(
     "geometry", [{}, {"stride": 2, "padding": 1}, {"padding": 4, "dilation": 2, "kernel_size": 5}, {"padding": (1, 0)}], ids=str
 )
-def test_a_depthwise_conv_on_a_small_map_is_a_conv(rule, bias, geometry):
-    """There it is computed as a product of matrices; the oracle is torch's own conv, forward and backward, with B in W's place."""
+@pytest.mark.parametrize("size", [(8, 7), (12, 13)])
+def test_a_depthwise_conv_computed_by_products_is_a_conv(rule, bias, geometry, size):
+    """On small maps, and where kernels are large and dilated; the oracle is torch's own conv, forward and backward, with B in W's place."""
     layer = conv(rule, 4, 4, **{"kernel_size": 3, "groups": 4, "bias": bias, **geometry}).double()
-    x = torch.randn(2, 4, 8, 7, dtype=torch.float64)
+    x = torch.randn(2, 4, *size, dtype=torch.float64)
     options = [layer.stride, layer.padding, layer.dilation, layer.groups]
     torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, layer.bias, *options))
     upstream = torch.randn_like(layer(x))
