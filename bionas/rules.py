@@ -98,9 +98,6 @@ class _Conv(torch.autograd.Function):
         return *grads, None, None, None, None, None
 
 
-conv2d_with_feedback = _Conv.apply  # (x, weight, bias, B, stride, padding, dilation, groups)
-
-
 class _Linear(torch.autograd.Function):
     """linear whose input gradient runs through B, for inputs of any number of leading dimensions."""
 
@@ -247,7 +244,7 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
         if self.padding_mode != "zeros" or isinstance(padding, str):  # pad first: the backward op knows plain numbers only
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             x, padding = F.pad(x, self._reversed_padding_repeated_twice, mode=mode), (0, 0)
-        return conv2d_with_feedback(x, self.weight, self.bias, self.feedback(), self.stride, padding, self.dilation, self.groups)
+        return _Conv.apply(x, self.weight, self.bias, self.feedback(), self.stride, padding, self.dilation, self.groups)
 
     def _is_depthwise(self, x: Tensor) -> bool:
         plain = self.padding_mode == "zeros" and not isinstance(self.padding, str) and x.dim() == 4

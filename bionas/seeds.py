@@ -7,7 +7,6 @@ undisturbed one would have drawn.
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -31,18 +30,14 @@ def uniform(like: Tensor, key: int | Tensor, counter: Tensor | None = None) -> T
 
     The hash is splitmix64 (Steele, Lea & Flood 2014) over a counter; its top 24 bits make the number, the same on every device.
     """
-    z = (_steps(like.numel(), like.device) if counter is None else counter * GOLDEN) + key
+    counter = torch.arange(1, like.numel() + 1, device=like.device) if counter is None else counter
+    z = counter * GOLDEN + key
     shifted = torch.empty_like(z)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z.bitwise_xor_(_shift_right(z, shift, shifted)).mul_(_signed(factor))
     z.bitwise_xor_(_shift_right(z, 31, shifted))
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32  # halves cannot hold 24 bits
     return _shift_right(z, 40, shifted).to(dtype).mul_(2.0**-24).view(like.shape)
-
-
-@lru_cache(maxsize=256)  # as many as there are sizes of layers
-def _steps(num: int, device: torch.device) -> Tensor:
-    return torch.arange(1, num + 1, device=device) * GOLDEN
 
 
 def _signed(unsigned: int) -> int:

@@ -22,14 +22,15 @@ def calibrate(args: argparse.Namespace, stop: StopFlag) -> None:
 
     from bionas import parts
     from bionas.resnet import resnet20
+    from bionas.sgd import SGD
 
     model = parts.initialise(resnet20("bp"), 0).to(device).train()
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimiser = SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=False)
     images, labels = torch.rand(BATCH, 3, 32, 32, device=device), torch.randint(10, (BATCH,), device=device)
     seconds = []
     for i in range(STEPS):
         started = time.perf_counter()
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         torch.nn.functional.cross_entropy(model(images), labels).backward()
         optimiser.step()
         if device.type == "cuda":
