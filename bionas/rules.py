@@ -32,7 +32,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bionas import catalog
-from bionas.batched import SMALL, LargeDepthwise, SmallDepthwise
+from bionas.batched import SMALL, SmallDepthwise
+from bionas.depthwise import depthwise, is_slow
 from bionas.direct import Direct, Output
 from bionas.seeds import derive, uniform
 
@@ -228,9 +229,11 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
         feeds_back = self._feeds_back(x)
         if self._is_depthwise(x) and self.draws != "direct":
             if x.shape[2] * x.shape[3] <= SMALL:
-                return self._as_product(x, self._both(feeds_back))
-            if self._is_slow(x):
-                return self._as_banded_products(x, self._both(feeds_back))
+                return self._as_product(x, feeds_back)
+            if torch.is_grad_enabled() and is_slow(x, self.kernel_size, self.stride, self.padding, self.dilation):
+                feedback = self.feedback() if feeds_back else self.weight.detach()
+                out = depthwise(x, self.weight, feedback, self.stride[0], self.dilation[0])
+                return out if self.bias is None else out + self.bias.view(-1, 1, 1)
         if not feeds_back:
             return super().forward(x)
         if self.draws == "direct":
@@ -250,20 +253,9 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
         plain = self.padding_mode == "zeros" and not isinstance(self.padding, str) and x.dim() == 4
         return plain and 1 < self.groups == self.in_channels == self.out_channels
 
-    def _is_slow(self, x: Tensor) -> bool:
-        """Dilated 5×5 kernels on a CPU: torch's own takes twice the time of banded products, back and forth between layouts included."""
-        geometry = (self.kernel_size, self.stride, self.dilation, self.padding)
-        return x.device.type == "cpu" and geometry == ((5, 5), (1, 1), (2, 2), (4, 4)) and self.bias is None
-
-    def _both(self, feeds_back: bool) -> Tensor:
-        """W and B together, (2, channels, taps); W alone where nothing is fed back."""
+    def _as_product(self, x: Tensor, feeds_back: bool) -> Tensor:
         weight = self.weight.flatten(1)
-        return torch.stack([weight, self.feedback().flatten(1)]) if feeds_back else weight[None]
-
-    def _as_banded_products(self, x: Tensor, both: Tensor) -> Tensor:
-        return LargeDepthwise.apply(x.permute(1, 2, 3, 0).contiguous(), both, 2).permute(3, 0, 1, 2).contiguous()
-
-    def _as_product(self, x: Tensor, both: Tensor) -> Tensor:
+        both = torch.stack([weight, self.feedback().flatten(1)]) if feeds_back else weight[None]
         grid = (tuple(x.shape[2:]), self.kernel_size, self.stride, self.padding, self.dilation)
         out = SmallDepthwise.apply(x.transpose(0, 1).flatten(2).transpose(1, 2), both, grid).permute(2, 0, 1)
         size = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(*grid, strict=True))
