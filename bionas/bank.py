@@ -14,7 +14,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from bionas.rules import FeedbackOwner, init_bound, magnitude
+from bionas.rules import FeedbackOwner, init_bound, magnitude, places
 from bionas.seeds import derive, uniform
 
 
@@ -56,10 +56,9 @@ class Bank(FeedbackOwner, nn.Module):
         self.weight = nn.Parameter(torch.zeros(len(self.rules), edges, sum(self.sizes)))
         self.register_buffer("R", torch.zeros_like(self.weight, requires_grad=False))
         self.bounds = [init_bound(torch.empty(stack.shape, device="meta"), init) for stack in self.stacks.values()]
-        sizes = torch.tensor(self.sizes)
-        places = torch.cat([torch.arange(1, size + 1) for size in self.sizes])
-        self.register_buffer("counter", places, persistent=False)  # an element's place in its layer
-        self.register_buffer("layer", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
+        layer, counter = places(tuple(self.sizes), self.R.device)
+        self.register_buffer("layer", layer, persistent=False)  # whose an element is
+        self.register_buffer("counter", counter, persistent=False)  # its place there
         self.set_feedback(scale, init, brsf_redraw)
 
     def views(self, values: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -136,10 +136,10 @@ class SmallDepthwise(torch.autograd.Function):
 
 
 @lru_cache
-def _bands(height: int, dilation: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _bands(height: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Which row of the kernel leads from which row to which: (5, to · from), ones and zeros."""
     rows = torch.arange(height, device=device)
-    steps = (torch.arange(SIDE, device=device) - SIDE // 2) * dilation
+    steps = torch.arange(SIDE, device=device) - SIDE // 2
     return (rows[:, None] + steps[:, None, None] == rows).to(dtype).flatten(1)
 
 
@@ -150,42 +150,41 @@ class LargeDepthwise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, kernels, dilation):
+    def forward(ctx, x, kernels):
         ctx.save_for_backward(x, kernels)
-        ctx.dilation = dilation
-        return LargeDepthwise.conv(x, kernels[0], dilation)
+        return LargeDepthwise.conv(x, kernels[0])
 
     @staticmethod
-    def conv(x: Tensor, kernel: Tensor, dilation: int) -> Tensor:
+    def conv(x: Tensor, kernel: Tensor) -> Tensor:
         height = x.shape[1]
         by_column = kernel.view(-1, SIDE, SIDE).permute(2, 0, 1)  # (columns, channels, rows)
-        bands = (by_column @ _bands(height, dilation, x.dtype, x.device)).view(SIDE, -1, height, height)
-        columns = LargeDepthwise.columns(x, dilation)
+        bands = (by_column @ _bands(height, x.dtype, x.device)).view(SIDE, -1, height, height)
+        columns = LargeDepthwise.columns(x)
         out = torch.bmm(bands[0], columns[0])
         for j in range(1, SIDE):
             out = torch.baddbmm(out, bands[j], columns[j])  # out of place, so that autocast sees it
         return out.view(x.shape)
 
     @staticmethod
-    def columns(x: Tensor, dilation: int) -> list[Tensor]:
+    def columns(x: Tensor) -> list[Tensor]:
         """The maps as each of the kernel's columns sees them, shifted and padded: views of (channels, H, W·N)."""
         width, images = x.shape[2:]
-        rim = SIDE // 2 * dilation
+        rim = SIDE // 2
         padded = F.pad(x, (0, 0, rim, rim)).flatten(2)
-        return [padded[:, :, j * images : (j + width) * images] for j in range(0, SIDE * dilation, dilation)]
+        return [padded[:, :, j * images : (j + width) * images] for j in range(SIDE)]
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         x, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
-        need_x, need_kernels = ctx.needs_input_grad[:2]
+        need_x, need_kernels = ctx.needs_input_grad
         grad = grad.contiguous()
-        grad_x = LargeDepthwise.conv(grad, kernels[-1].flip(1), ctx.dilation) if need_x else None
+        grad_x = LargeDepthwise.conv(grad, kernels[-1].flip(1)) if need_x else None
         if not need_kernels:
-            return grad_x, None, None
+            return grad_x, None
         rows = grad.flatten(2)  # (channels, H, W·N)
-        pairs = torch.stack([torch.bmm(rows, columns.transpose(1, 2)) for columns in LargeDepthwise.columns(x, ctx.dilation)]).flatten(2)
+        pairs = torch.stack([torch.bmm(rows, columns.transpose(1, 2)) for columns in LargeDepthwise.columns(x)]).flatten(2)
         out = torch.zeros_like(kernels)
-        by_column = pairs @ _bands(x.shape[1], ctx.dilation, grad.dtype, grad.device).t()  # (columns, channels, rows)
+        by_column = pairs @ _bands(x.shape[1], grad.dtype, grad.device).t()  # (columns, channels, rows)
         out[0] = by_column.permute(1, 2, 0).flatten(1)
-        return grad_x, out, None
+        return grad_x, out

@@ -20,7 +20,7 @@ def is_slow(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding
         return False
     if d == 1:
         return k == 5
-    return k in (3, 5) and (s == d or s == 1 and x.shape[2] % d == x.shape[3] % d == 0)
+    return k in (3, 5) and (s == d or (s == 1 and x.shape[2] % d == x.shape[3] % d == 0))
 
 
 def depthwise(x: Tensor, weight: Tensor, feedback: Tensor, stride: int, dilation: int) -> Tensor:

@@ -4,7 +4,7 @@ Inside a cell maps are (C, H, W, N), so that what dominates becomes matrix produ
 
     first depthwise    every candidate sees the same input: its 25 taps are laid out once, and 3×3 kernels are 5×5 ones with a rim of 0
     pointwise          a product a candidate, all in one batch
-    second depthwise   of sep convs, whose inputs are their own: a grouped convolution
+    second depthwise   of sep convs, whose inputs are their own: products with its whole matrix on small maps, with banded ones on large
     BatchNorm          has no parameters, so that of many candidates is that of many channels
     mixture            a product an edge: its weights times its candidates
     evaluation         what follows the last ReLU is linear then, BatchNorm included: one map an edge
@@ -21,11 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bionas.bank import Bank, Stack
-from bionas.batched import SIDE, SMALL, LargeDepthwise, Product, SharedDepthwise, SmallDepthwise, pad, taps
+from bionas.batched import SIDE, SMALL, LargeDepthwise, Product, SharedDepthwise, SmallDepthwise
 from bionas.space import CONVS, POOLS, Candidate, SearchSpace
 
 KINDS = ("sep", "dil")
-DENSE = 12  # channels up to which, in evaluation, one dense dilated conv an edge is quicker than its members one by one
 
 
 class Fan(nn.Module):
@@ -103,16 +102,11 @@ class Fan(nn.Module):
         # At stride 2, every second pixel sees every second pixel: an ordinary conv on those.
         x, dilation = (x[:, ::2, ::2], 1) if self.stride == 2 else (x, 2)
         kernels, matrices = self._layouts(stacks, "dil")
+        hidden = SharedDepthwise.apply(x, kernels, 1, dilation).transpose(0, 1)
         if self._learns():
-            hidden = SharedDepthwise.apply(x, kernels, 1, dilation).transpose(0, 1)
             return _mix(weights, _normalise(self.norms["dil"], Product.apply(hidden, matrices)))
         maps, shift = _as_maps(matrices, self.norms["dil"], weights)
-        if self.channels > DENSE:
-            hidden = SharedDepthwise.apply(x, kernels, 1, dilation).transpose(0, 1)
-            return torch.baddbmm(shift.unsqueeze(2), _side_by_side(maps), hidden.reshape(len(weights), -1, hidden.shape[2])).flatten(1)
-        dense = torch.einsum("ekoc,cekt->eoct", maps, kernels[0].view(self.channels, *weights.shape, -1))
-        laid_out = taps(pad(x, dilation), 1, dilation).flatten(0, 1)
-        return torch.addmm(shift.view(-1, 1), dense.reshape(shift.numel(), -1), laid_out).view(len(weights), -1)
+        return torch.baddbmm(shift.unsqueeze(2), _side_by_side(maps), hidden.reshape(len(weights), -1, hidden.shape[2])).flatten(1)
 
     def _separable(self, x: Tensor, stacks: dict, shape: tuple[int, ...], weights: Tensor) -> Tensor:
         kernels, matrices = self._layouts(stacks, "sep")
@@ -128,7 +122,7 @@ class Fan(nn.Module):
             grid = (shape[:2], (SIDE, SIDE), (1, 1), (2, 2), (1, 1))
             out = SmallDepthwise.apply(hidden.view(-1, shape[0] * shape[1], shape[2]), members, grid)
         else:
-            out = LargeDepthwise.apply(hidden.view(-1, *shape), members, 1)
+            out = LargeDepthwise.apply(hidden.view(-1, *shape), members)
         matrices = _matrices(stacks["sep_conv_3x3", 6], stacks["sep_conv_5x5", 6])
         if self._learns():
             return _mix(weights, _normalise(self.norms["sep"], Product.apply(out.view(z.shape), matrices)))
