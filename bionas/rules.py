@@ -32,8 +32,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bionas import catalog
-from bionas.batched import SMALL, SmallDepthwise
-from bionas.depthwise import depthwise, is_slow
+from bionas.convs import quicker
 from bionas.direct import Direct, Output
 from bionas.seeds import derive, uniform
 
@@ -227,20 +226,14 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         self.count_forward()
         feeds_back = self._feeds_back(x)
-        if self._is_depthwise(x) and self.draws != "direct":
-            if x.shape[2] * x.shape[3] <= SMALL:
-                return self._as_product(x, feeds_back)
-            if torch.is_grad_enabled() and is_slow(x, self.kernel_size, self.stride, self.padding, self.dilation):
-                feedback = self.feedback() if feeds_back else self.weight.detach()
-                out = depthwise(x, self.weight, feedback, self.stride[0], self.dilation[0])
-                return out if self.bias is None else out + self.bias.view(-1, 1, 1)
+        if feeds_back and self.draws == "direct":
+            return self._directly(x, super().forward)
+        if quick := quicker(self, x):
+            out = quick(self, x, self.feedback() if feeds_back else self.weight)
+            return out if self.bias is None else out + self.bias.view(-1, 1, 1)
         if not feeds_back:
             return super().forward(x)
-        if self.draws == "direct":
-            return self._directly(x, super().forward)
-        if x.dim() == 3:
-            return self._with_feedback(x[None])[0]
-        return self._with_feedback(x)
+        return self._with_feedback(x) if x.dim() == 4 else self._with_feedback(x[None])[0]
 
     def _with_feedback(self, x: Tensor) -> Tensor:
         padding = self.padding
@@ -248,19 +241,6 @@ class RuleConv2d(_RuleLayer, nn.Conv2d):
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             x, padding = F.pad(x, self._reversed_padding_repeated_twice, mode=mode), (0, 0)
         return _Conv.apply(x, self.weight, self.bias, self.feedback(), self.stride, padding, self.dilation, self.groups)
-
-    def _is_depthwise(self, x: Tensor) -> bool:
-        plain = self.padding_mode == "zeros" and not isinstance(self.padding, str) and x.dim() == 4
-        return plain and 1 < self.groups == self.in_channels == self.out_channels
-
-    def _as_product(self, x: Tensor, feeds_back: bool) -> Tensor:
-        weight = self.weight.flatten(1)
-        both = torch.stack([weight, self.feedback().flatten(1)]) if feeds_back else weight[None]
-        grid = (tuple(x.shape[2:]), self.kernel_size, self.stride, self.padding, self.dilation)
-        out = SmallDepthwise.apply(x.transpose(0, 1).flatten(2).transpose(1, 2), both, grid).permute(2, 0, 1)
-        size = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(*grid, strict=True))
-        out = out.contiguous().unflatten(2, tuple(size))
-        return out if self.bias is None else out + self.bias.view(-1, 1, 1)
 
 
 class RuleLinear(_RuleLayer, nn.Linear):
