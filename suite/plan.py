@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import fnmatch
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -72,13 +73,18 @@ def load(path: str, size: str = "full") -> Plan:
 def cut(benchmark: spec.Benchmark) -> spec.Benchmark:
     """Cut to minutes: an epoch or two, small networks, a few images, one data set, protocol, model and seed. Bounds go.
 
-    Every kind of run stays: each search method, with the first rule set; each rule of a model; each assignment of a cell.
+    Every kind of run stays: each search method, with its first rule set; each rule of a model; each assignment of a cell.
     """
-    models, search, attacks = benchmark.models, benchmark.search, benchmark.attacks
+    models, attacks = benchmark.models, benchmark.attacks
     small = {"epochs": 1, "channels": 4, "cells": 3}
     searching = {"epochs": 2, "warmup": 1, "nodes": 2, "restarts": 2, "population": 4, "generations": 1, "candidates": 2, "batch_size": 256}
-    first_set = dict(list(search.rule_sets.items())[:1]) if search else {}
-    kept = [f"{method}-{name}" for method in search.methods for name in first_set] if search else []
+    searches = tuple(
+        dataclasses.replace(
+            search, rule_sets=dict([next(iter(search.rule_sets.items()))]), settings={**search.settings, **small, **searching}
+        )
+        for search in benchmark.searches
+    )
+    kept = [name for search in searches for name in search.names]
     return dataclasses.replace(
         benchmark,
         tiny=True,
@@ -86,7 +92,7 @@ def cut(benchmark: spec.Benchmark) -> spec.Benchmark:
         seeds=benchmark.seeds[:1],
         protocols=benchmark.protocols[:1],
         models=models and dataclasses.replace(models, names=models.names[:1], settings={**models.settings, "epochs": 1}),
-        search=search and dataclasses.replace(search, rule_sets=first_set, settings={**search.settings, **small, **searching}),
+        searches=searches,
         cells=tuple(
             dataclasses.replace(
                 cells,
@@ -128,29 +134,25 @@ def plan(benchmark: spec.Benchmark) -> Plan:
 
 
 def _searches(benchmark: spec.Benchmark, protocol: str) -> Iterator[Search]:
-    search = benchmark.search
-    if search is None:
-        return
-    merged, overrides = _settings("search", protocol, search.settings)
-    for dataset in benchmark.datasets:
-        for method in search.methods:
+    for search in benchmark.searches:
+        merged, overrides = _settings("search", protocol, search.settings)
+        for dataset, method, (set_name, rules) in itertools.product(benchmark.datasets, search.methods, search.rule_sets.items()):
             searcher = catalog.SEARCHERS[method.removesuffix("-null")]
             foreign = {name for other in catalog.SEARCHERS.values() if other is not searcher for name in other.settings}
-            for set_name, rules in search.rule_sets.items():
-                settings = _relevant({k: v for k, v in merged.items() if k not in foreign}, set(rules))
-                for seed in benchmark.seeds:
-                    yield Search(
-                        dataset=dataset,
-                        name=f"{method}-{set_name}",
-                        method=method,
-                        rule_set=rules,
-                        seed=seed,
-                        settings=settings,
-                        device=benchmark.device,
-                        threads=benchmark.threads,
-                        protocols=(protocol,),
-                        overrides=tuple(name for name in overrides if name in settings),
-                    )
+            settings = _relevant({k: v for k, v in merged.items() if k not in foreign}, set(rules))
+            for seed in benchmark.seeds:
+                yield Search(
+                    dataset=dataset,
+                    name=f"{method}-{set_name}",
+                    method=method,
+                    rule_set=rules,
+                    seed=seed,
+                    settings=settings,
+                    device=benchmark.device,
+                    threads=benchmark.threads,
+                    protocols=(protocol,),
+                    overrides=tuple(name for name in overrides if name in settings),
+                )
 
 
 def _model_trials(benchmark: spec.Benchmark, protocol: str, skipped: dict[str, str]) -> Iterator[Trial]:

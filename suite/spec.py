@@ -41,7 +41,7 @@ class Models:
 
 @dataclass(frozen=True)
 class Search:
-    """Section `search`; `settings` as in `Models`."""
+    """One entry of section `search`; `settings` as in `Models`."""
 
     methods: tuple[str, ...]
     rule_sets: Mapping[str, tuple[str, ...]]
@@ -87,7 +87,7 @@ class Benchmark:
     device: str
     threads: int
     models: Models | None
-    search: Search | None
+    searches: tuple[Search, ...]
     cells: tuple[Cells, ...]
     attacks: Attacks | None
     expect: Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -95,7 +95,7 @@ class Benchmark:
     tiny: bool = False
 
 
-SECTIONS = {"models": Models, "search": Search, "attacks": Attacks}
+SECTIONS = {"models": Models, "attacks": Attacks}
 
 
 def read(path: str | Path) -> Benchmark:
@@ -166,6 +166,7 @@ def parse(text: str) -> Benchmark:
     benchmark = Benchmark(
         **{key: _frozen(raw[key]) for key in ("name", "about", "datasets", "seeds", "protocols", "device", "threads", "expect")},
         **{key: kind(**_frozen(raw[key])) if key in raw else None for key, kind in SECTIONS.items()},
+        searches=tuple(Search(**_frozen(entry)) for entry in raw.get("search", [])),
         cells=tuple(Cells(**_frozen(entry)) for entry in raw.get("cells", [])),
         text=text,
     )
@@ -242,12 +243,13 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _construct_finite)
 
 
 def _loosen(raw: Any) -> None:
-    """Take what is meant: YAML reads the gradient's name `true` as a boolean, one mapping of `cells` is a list of one, and a data
-    set's bare name is a mapping of nothing else."""
+    """Take what is meant: YAML reads the gradient's name `true` as a boolean, one mapping of `search` or `cells` is a list of one, and
+    a data set's bare name is a mapping of nothing else."""
     if not isinstance(raw, dict):
         return
-    if isinstance(raw.get("cells"), dict):
-        raw["cells"] = [raw["cells"]]
+    for section in ("search", "cells"):
+        if isinstance(raw.get(section), dict):
+            raw[section] = [raw[section]]
     entries = [entry for entry in raw["cells"] if isinstance(entry, dict)] if isinstance(raw.get("cells"), list) else []
     for part, key in [(raw, "datasets"), *((entry, "train_on") for entry in entries)]:
         if isinstance(part.get(key), list):
@@ -284,9 +286,12 @@ def _check_sense(benchmark: Benchmark) -> None:
     """Refuse what the format alone cannot see."""
     if benchmark.name == "runs" or benchmark.name.endswith("-tiny"):
         raise ValueError(f"name: {benchmark.name!r} is reserved")
-    if not (benchmark.models or benchmark.search or benchmark.cells):
+    if not (benchmark.models or benchmark.searches or benchmark.cells):
         raise ValueError("nothing to run; allowed: one or more of the keys models, search and cells")
-    searches = benchmark.search.names if benchmark.search else []
+    searches = [name for search in benchmark.searches for name in search.names]
+    for name in searches:
+        if searches.count(name) > 1:
+            raise ValueError(f"search: {name!r} stands twice")
     for i, cells in enumerate(benchmark.cells):
         for name in cells.searches or ():
             catalog.choose(f"cells.{i}.searches", name, searches)
@@ -307,8 +312,10 @@ def _check_sense(benchmark: Benchmark) -> None:
                     raise ValueError(f"{section}.settings.backend: biotorch's layers know scale 'init_std' and init 'xavier' alone")
                 for rule in set(benchmark.models.rules) & catalog.NETWORK_RULES.keys():
                     raise ValueError(f"{section}.settings.backend: 'biotorch' does not come with {rule!r} here; allowed: native")
-            if key == "search" and merged["warmup"] >= merged["epochs"] and any(m.startswith("eg") for m in benchmark.search.methods):
-                raise ValueError(f"search.settings.warmup: {merged['warmup']} epochs leave none of {merged['epochs']} to explore in")
+        for i, search in enumerate(benchmark.searches):
+            merged = default_settings("search") | protocols()[protocol].get("search", {}) | search.settings
+            if merged["warmup"] >= merged["epochs"] and any(method.startswith("eg") for method in search.methods):
+                raise ValueError(f"search.{i}.settings.warmup: {merged['warmup']} epochs leave none of {merged['epochs']} to explore in")
     for pattern, bounds in benchmark.expect.items():
         for metric, bound in bounds.items():
             if bound.get("at_least", -math.inf) > bound.get("at_most", math.inf):
@@ -316,11 +323,12 @@ def _check_sense(benchmark: Benchmark) -> None:
 
 
 def _written_settings(benchmark: Benchmark) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for section in ("models", "search"):
-        if part := getattr(benchmark, section):
-            yield section, part.settings
-            for rule, settings in getattr(part, "by_rule", {}).items():
-                yield f"{section}.by_rule.{rule}", part.settings | settings
+    if models := benchmark.models:
+        yield "models", models.settings
+        for rule, settings in models.by_rule.items():
+            yield f"models.by_rule.{rule}", models.settings | settings
+    for i, search in enumerate(benchmark.searches):
+        yield f"search.{i}", search.settings
     for i, cells in enumerate(benchmark.cells):
         yield f"cells.{i}", cells.settings
         for method, settings in cells.by_method.items():

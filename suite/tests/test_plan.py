@@ -195,6 +195,16 @@ def test_searches_are_methods_times_rule_sets_and_know_their_own_settings_alone(
     assert all(id.startswith("digits/") for id in found.searches)
 
 
+def test_a_list_of_searches_is_each_of_them_with_its_own_settings():
+    first, second = (
+        "{methods: [darts, random], rule_sets: {bio: [fa, usf]}}",
+        "{methods: [darts], rule_sets: {bp: [bp]}, settings: {epochs: 3}}",
+    )
+    plan = planned(search=("expect:", f"search: [{first}, {second}]\nexpect:"))
+    found = [s for s in plan.searches.values() if s.seed == 0]
+    assert [(s.name, s.settings["epochs"]) for s in found] == [("darts-bio", 50), ("random-bio", 50), ("darts-bp", 3)]
+
+
 def test_cells_are_trained_with_the_seed_of_their_search_and_skipped_where_that_makes_no_sense():
     found = searching()
     cells = [t for t in found.trials.values() if t.network != "resnet20"]
