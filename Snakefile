@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
+from suite import image
 from suite.plan import load
 from suite.spec import listed
+from snakemake.settings.types import DeploymentMethod
 
 # Jobs find this Python and this checkout, wherever Snakemake was started from.
 for variable, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": workflow.basedir}.items():
@@ -58,7 +60,21 @@ def genotype_of(wildcards):
 
 
 # The image holds what jobs import; the checkout is mounted. --config image=FILE takes another one.
-container: config.get("image", "docker://ghcr.io/bionas/bionas:0.1.0")
+ADDRESS = str(config.get("image", "docker://ghcr.io/bionas/bionas:0.1.0"))
+
+
+container: ADDRESS
+
+
+# A parameter of every run, since Snakemake notices no other image. Jobs hear of it, too: they keep what they find finished.
+IMAGE = ""
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+    try:
+        IMAGE = os.environ[image.CHOSEN] = image.identity(ADDRESS)
+    except ValueError as error:
+        sys.exit(f"--config {error}")
+    for variable in "APPTAINER_NV", "SINGULARITY_NV":  # NVIDIA's driver, if there is one
+        os.environ.setdefault(variable, "1")
 
 
 wildcard_constraints:
@@ -91,8 +107,11 @@ rule search:
     log:
         "logs/search/{search}/search.log",
     threads: lambda wildcards: SEARCHES[wildcards.search].threads
+    resources:
+        gpu=lambda wildcards: int(SEARCHES[wildcards.search].device != "cpu"),
     params:
         search=lambda wildcards: json.dumps(SEARCHES[wildcards.search].params),
+        image=IMAGE,
         folder=lambda wildcards, output: str(Path(output[0]).parent),
     shell:
         "python -m suite.run search --params {params.search:q} --data {input:q} --out {params.folder:q}"
@@ -109,8 +128,11 @@ rule train:
     log:
         "logs/trial/{trial}/train.log",
     threads: lambda wildcards: TRIALS[wildcards.trial].threads
+    resources:
+        gpu=lambda wildcards: int(TRIALS[wildcards.trial].device != "cpu"),
     params:
         trial=lambda wildcards: json.dumps(TRIALS[wildcards.trial].params),
+        image=IMAGE,
         folder=lambda wildcards, output: str(Path(output.run).parent),
         search=lambda wildcards, input: f"--search {shlex.quote(input.search)}" if input.search else "",
     shell:
@@ -128,8 +150,11 @@ rule evaluate:
     log:
         "logs/trial/{trial}/evaluation-{evaluation}.log",
     threads: lambda wildcards: TRIALS[wildcards.trial].threads
+    resources:
+        gpu=lambda wildcards: int(TRIALS[wildcards.trial].device != "cpu"),
     params:
         evaluation=lambda wildcards: json.dumps(EVALUATIONS[wildcards.trial, wildcards.evaluation].params),
+        image=IMAGE,
         folder=lambda wildcards, input: str(Path(input.run).parent),
     shell:
         "python -m suite.run evaluate --params {params.evaluation:q} --data {input.data:q}"

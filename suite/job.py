@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from suite import spec, store
+from suite import gpu, image, spec, store
 from suite.runs import run_id, section_of
 
 LEARNING = ("init", "scale", "brsf_redraw")  # settings of every layer, of any network
@@ -46,7 +46,8 @@ class Checkpoint:
     """The state of a job between its steps, beside its result, under a name that the workflow does not know."""
 
     def __init__(self, path: Path, params: dict[str, Any], seconds: float) -> None:
-        self.path, self.params, self.seconds = path, params, seconds
+        self.path, self.seconds = path, seconds
+        self.owner = json.dumps([params, image.chosen()], sort_keys=True)
         self.saved = time.monotonic()
 
     def due(self) -> bool:
@@ -56,7 +57,7 @@ class Checkpoint:
         import torch
 
         with store.replacing(self.path) as partial:
-            torch.save({"params": json.dumps(self.params, sort_keys=True), "state": state}, partial)
+            torch.save({"owner": self.owner, "state": state}, partial)
         self.saved = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
@@ -67,9 +68,9 @@ class Checkpoint:
             return None
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
-            if saved["params"] == json.dumps(self.params, sort_keys=True):
+            if saved["owner"] == self.owner:
                 return saved["state"]
-            reason = "it belongs to other parameters or another device"
+            reason = "it belongs to other parameters, another device or another image"
         except Exception as error:  # a damaged file makes torch raise almost anything
             reason = f"not readable, {type(error).__name__}"
         print(f"{self.path}: checkpoint not used ({reason}); starting anew", flush=True)
@@ -85,8 +86,13 @@ def ask_to_go_on(id: str) -> None:
     sys.exit(STOPPED)
 
 
-def set_up(word: str, threads: int, seed: int) -> Any:
-    """Fix threads, determinism and the global streams, and return the device. Raises ValueError if CUDA is asked for and absent."""
+def set_up(word: str, threads: int, seed: int, stop: StopFlag) -> Any:
+    """Fix threads, determinism and the global streams, and return the device, a GPU of this job's own if there is one.
+
+    Raises ValueError if CUDA is asked for and absent.
+    """
+    if word != "cpu" and not gpu.take(stop):
+        ask_to_go_on("waiting for a GPU")
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -34,6 +34,7 @@ import h5py
 import numpy as np
 
 from bionas.files import replacing, sweep
+from suite import image
 
 FORMAT = 1
 STAGES = ("search", "train", "evaluation")
@@ -140,12 +141,12 @@ def runs(file: h5py.File) -> dict[str, Run]:
 
 
 def finished(path: Path, params: Mapping[str, Any]) -> bool:
-    """Say whether `path` already holds the whole run with these parameters."""
+    """Say whether `path` already holds the whole run with these parameters, from the image that the workflow chose, if it chose one."""
     try:
         run = read(path)
     except ValueError:
         return False
-    return run.params == json.loads(json.dumps(params))
+    return run.params == json.loads(json.dumps(params)) and image.chosen() in ("", run.provenance.get("image"))
 
 
 # ---------------------------------------------------------------------------------------------- comparing
@@ -229,9 +230,7 @@ def provenance(device: str, threads: int, seed: int) -> dict[str, Any]:
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "dirty": {None: "unknown", "": "no"}.get(_git("status", "--porcelain", "--untracked-files=no"), "yes"),
-        "image": next(
-            (os.environ[k] for k in ("BIONAS_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER") if os.environ.get(k)), "none"
-        ),
+        **image.provenance(),
         "device": device,
         "machine": f"{platform.system()} {platform.machine()}",
         "threads": threads,

@@ -17,7 +17,7 @@ BATCH, STEPS = 128, 9
 
 def calibrate(args: argparse.Namespace, stop: StopFlag) -> None:
     """Time training steps of ResNet-20 on images of 32×32, and write FILE."""
-    device = job.set_up(args.device, args.threads, 0)
+    device = job.set_up(args.device, args.threads, 0, stop)
     import torch
 
     from bionas import parts

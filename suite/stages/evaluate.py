@@ -34,7 +34,7 @@ def evaluate(args: argparse.Namespace, stop: StopFlag) -> None:
 def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, checkpoint: Checkpoint) -> None:
     started = time.monotonic()
     seed = trained.params["seed"]
-    device = job.set_up(trained.params["device"], trained.params["threads"], seed)
+    device = job.set_up(trained.params["device"], trained.params["threads"], seed, stop)
     import torch
 
     from bionas import attacks, catalog, data, dataset

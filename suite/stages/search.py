@@ -30,7 +30,7 @@ def search(args: argparse.Namespace, stop: StopFlag) -> None:
 def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out: Path) -> None:
     started = time.monotonic()
     settings, seed = params["settings"], params["seed"]
-    device = job.set_up(params["device"], params["threads"], seed)
+    device = job.set_up(params["device"], params["threads"], seed, stop)
     from importlib import import_module
 
     import numpy as np

@@ -35,7 +35,7 @@ def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out
     if skip:
         _skip(params, skip, out, weights)
         return
-    device = job.set_up(params["device"], params["threads"], seed)
+    device = job.set_up(params["device"], params["threads"], seed, stop)
     from bionas import account, data, dataset
     from bionas import train as loop
 

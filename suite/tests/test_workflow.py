@@ -1,5 +1,6 @@
 """The workflow, run by Snakemake for real in a folder of its own."""
 
+import os
 import re
 import resource
 import subprocess
@@ -74,6 +75,27 @@ def test_a_missed_bound_fails_after_the_report_is_there_and_trains_nothing_again
     assert "1 of 1 bounds missed" in (finished / "results/strict/report.html").read_text()
     assert not (finished / "results/strict/check.txt").exists()
     assert "rule train:" not in done.stderr
+
+
+def test_the_plain_command_runs_one_job_a_device(tmp_path, monkeypatch):
+    """Two made-up devices and three jobs; torch finds no CUDA on them, so that `auto` computes on the CPU."""
+    program = tmp_path / "bin/nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: GPU-a)'; echo 'GPU 1: B (UUID: GPU-b)'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setenv("BIONAS_GPU_LOCKS", str(tmp_path / "locks"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (tmp_path / "three.yaml").write_text(
+        "{name: three, about: one job a device, datasets: [digits], "
+        "models: {names: [resnet20], rules: [fa, usf, frsf], settings: {epochs: 2, batch_size: 128}}}"
+    )
+    done = snakemake(tmp_path, "--config", "benchmark=three.yaml", "--cores", "3")
+    assert done.returncode == 0, done.stderr
+    logs = [log.read_text() for log in (tmp_path / "logs/trial").rglob("train.log")]
+    assert [len(re.findall(r"^device GPU-[ab]$", log, re.MULTILINE)) for log in logs] == [1, 1, 1]
+    assert {re.search("GPU-[ab]$", log, re.MULTILINE)[0] for log in logs} == {"GPU-a", "GPU-b"}
+    assert sum("all devices are in use (GPU-a, GPU-b); waiting for one" in log for log in logs) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""One job a GPU on the whole host, whoever started it: a lock for each device, which its holder takes along when it ends.
+
+Snakemake starts as many jobs as there are cores, and knows nothing of devices. Imports no torch: who waits should cost nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+LOCKS = "/tmp/bionas-gpus"  # not TMPDIR: every process of the host has to mean the same folder, containers included
+_held: list[int] = []  # for as long as this process lives
+
+
+def visible() -> list[str]:
+    """Return the devices that this process may use, in CUDA's order: by UUID where nvidia-smi tells it, as CUDA_VISIBLE_DEVICES allows."""
+    present = _present()
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return present
+    found: list[str] = []
+    for word in map(str.strip, allowed.split(",")):
+        meant = present[int(word) :][:1] if word.isdigit() else [name for name in present if word and name.startswith(word)]
+        if not meant:
+            break  # as CUDA, which ignores what follows an unknown name
+        found += meant[:1]
+    return list(dict.fromkeys(found))
+
+
+def _present() -> list[str]:
+    if shutil.which("nvidia-smi"):
+        try:
+            listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
+        except (OSError, subprocess.SubprocessError):
+            return []  # tools without a driver
+        found: list[str] = []
+        for kind, uuid in re.findall(r"^\s*(GPU|MIG) .*\(UUID: ([^)]+)\)", listing, re.MULTILINE):
+            if kind == "MIG" and found and found[-1].startswith("GPU"):
+                found.pop()  # a GPU in parts is no device
+            found.append(uuid)
+        return found
+    return sorted((device.name[6:] for device in Path("/dev").glob("nvidia[0-9]*")), key=int)
+
+
+def take(should_stop: Callable[[], bool] = lambda: False) -> bool:
+    """Take a free device for the rest of this process's life, and make it the only one that CUDA sees; wait if there is none.
+
+    Where there is no GPU there is nothing to take, and a second call takes no second one. Returns False if `should_stop` says so
+    before a device is free.
+    """
+    names = [] if _held else visible()
+    if not names:
+        return True
+    locks = {name: _open(name) for name in names}
+    waiting = False
+    while not should_stop():
+        for name, lock in locks.items():
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            _held.append(locks.pop(name))
+            for other in locks.values():
+                os.close(other)
+            os.environ |= {"CUDA_VISIBLE_DEVICES": name, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # nvidia-smi's order
+            print(f"device {name}", flush=True)
+            return True
+        if not waiting:
+            print(f"all devices are in use ({', '.join(names)}); waiting for one", flush=True)
+            waiting = True
+        time.sleep(0.2)
+    return False
+
+
+def _open(name: str) -> int:
+    """Open a device's lock, which all users of the host share. Raises OSError if another user's permissions forbid it."""
+    folder = Path(os.environ.get("BIONAS_GPU_LOCKS", LOCKS))
+    try:
+        folder.mkdir()
+        folder.chmod(0o1777)
+    except FileExistsError:
+        pass
+    path = folder / re.sub(r"[^\w-]", "_", name)
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)  # reading is enough for a lock

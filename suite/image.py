@@ -1,0 +1,58 @@
+"""Which container image a run comes from. Snakemake notices no change of image, so rules have this as a parameter. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+CHOSEN = "BIONAS_IMAGE"  # set by the workflow for jobs that run in an image; an image sets it for what runs in it by hand
+INSIDE = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")  # set by these programs: the image's file
+
+
+def identity(address: str) -> str:
+    """Return what names an image's content: of a file its checksum; an address stands for itself, best with its digest.
+
+    Raises ValueError if it is neither.
+    """
+    if "://" in address:
+        return address
+    if not Path(address).exists():
+        raise ValueError(f"image: {address}: no such file; allowed: an image file, or an address as in docker://NAME@sha256:…")
+    return checksum(Path(address)) or str(Path(address).resolve())
+
+
+def checksum(file: Path) -> str | None:
+    """Return `sha256:…` of an image file, nothing of a folder. It takes seconds, so the file's neighbour keeps it."""
+    if not file.is_file():
+        return None
+    status = file.stat()
+    state = [status.st_size, status.st_mtime_ns]
+    kept = file.with_name(f".{file.name}.sha256")
+    try:
+        known, found = json.loads(kept.read_text())
+        if known == state:
+            return str(found)
+    except (OSError, ValueError):
+        pass
+    with file.open("rb") as content:
+        found = f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
+    try:
+        partial = kept.with_name(f"{kept.name}.{os.getpid()}")
+        partial.write_text(json.dumps([state, found]))
+        partial.replace(kept)
+    except OSError:  # a folder that we may not write to
+        pass
+    return found
+
+
+def chosen() -> str:
+    """Return the identity of the image that the workflow chose for this job; nothing if it chose none."""
+    return os.environ.get(CHOSEN, "")
+
+
+def provenance() -> dict[str, str]:
+    """Say which image this process runs in, and the checksum of its file."""
+    file = next((os.environ[name] for name in INSIDE if os.environ.get(name)), "")
+    return {"image": chosen() or file or "none", "image_digest": (file and checksum(Path(file))) or "none"}

@@ -1,0 +1,99 @@
+"""Devices are handed out one a process, with made-up ones: an `nvidia-smi` that lists what the test wants, and real processes."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from suite import gpu
+
+TWO = "GPU 0: NVIDIA Made-Up (UUID: GPU-aaaa)\nGPU 1: NVIDIA Made-Up (UUID: GPU-bbbb)\n"
+PARTS = "GPU 0: A (UUID: GPU-aaaa)\n  MIG 1g.5gb Device 0: (UUID: MIG-1)\n  MIG 1g.5gb Device 1: (UUID: MIG-2)\nGPU 1: B (UUID: GPU-bbbb)\n"
+HOLD = "import os, sys; from suite import gpu; gpu.take(); print('sees', os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A host with the devices that `nvidia-smi -L` lists."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("BIONAS_GPU_LOCKS", str(tmp_path / "locks"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def make(listing):
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{listing}END\n")
+        program.chmod(0o755)
+
+    return make
+
+
+@pytest.fixture
+def hold():
+    """Start a process that takes a device and holds it until its input ends."""
+    started = []
+
+    def start():
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen([sys.executable, "-c", HOLD], stdin=pipe, stdout=pipe, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def lines(process, count):
+    return [process.stdout.readline().strip() for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "found"),
+    [
+        (None, ["GPU-aaaa", "GPU-bbbb"]),
+        ("1", ["GPU-bbbb"]),
+        ("1,0", ["GPU-bbbb", "GPU-aaaa"]),
+        ("GPU-bb", ["GPU-bbbb"]),
+        ("", []),
+        ("-1", []),
+        ("0,7,1", ["GPU-aaaa"]),
+        ("0,0", ["GPU-aaaa"]),
+    ],
+)
+def test_a_schedulers_choice_is_respected(machine, monkeypatch, allowed, found):
+    machine(TWO)
+    if allowed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    assert gpu.visible() == found
+
+
+def test_the_parts_of_a_gpu_are_devices_and_the_whole_is_not(machine):
+    machine(PARTS)
+    assert gpu.visible() == ["MIG-1", "MIG-2", "GPU-bbbb"]
+
+
+def test_without_a_gpu_there_is_nothing_to_wait_for(machine, monkeypatch):
+    machine("No devices were found\n")
+    assert gpu.take() is True
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_each_job_sees_a_device_of_its_own_and_the_third_waits_for_one(machine, hold):
+    machine(TWO)
+    first, second = hold(), hold()
+    assert sorted(lines(first, 2)[1:] + lines(second, 2)[1:]) == ["sees GPU-aaaa", "sees GPU-bbbb"]
+    third = hold()
+    assert lines(third, 1) == ["all devices are in use (GPU-aaaa, GPU-bbbb); waiting for one"]
+    time.sleep(0.5)
+    assert third.poll() is None
+    first.kill()  # even so its device is free at once
+    assert lines(third, 1)[0] in ("device GPU-aaaa", "device GPU-bbbb")
+
+
+def test_who_is_asked_to_stop_while_waiting_stops(machine, hold):
+    machine(TWO.splitlines()[0] + "\n")
+    lines(hold(), 1)
+    asked = iter([False, True])
+    assert gpu.take(lambda: next(asked)) is False
