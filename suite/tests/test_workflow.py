@@ -1,5 +1,6 @@
 """The workflow, run by Snakemake for real in a folder of its own."""
 
+import hashlib
 import os
 import re
 import resource
@@ -96,6 +97,30 @@ def test_the_plain_command_runs_one_job_a_device(tmp_path, monkeypatch):
     assert [len(re.findall(r"^device GPU-[ab]$", log, re.MULTILINE)) for log in logs] == [1, 1, 1]
     assert {re.search("GPU-[ab]$", log, re.MULTILINE)[0] for log in logs} == {"GPU-a", "GPU-b"}
     assert sum("all devices are in use (GPU-a, GPU-b); waiting for one" in log for log in logs) == 1
+
+
+def test_another_image_runs_everything_again_and_the_same_one_nothing(tmp_path, monkeypatch):
+    """With a `singularity` that runs what it is given right here: this is about reruns. docker/verify.sh is about containers."""
+    program = tmp_path / "bin/singularity"
+    program.parent.mkdir()
+    program.write_text('#!/bin/bash\n[[ $1 == --version ]] && echo "singularity version 4.0.0" || exec "${@: -3}"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    (tmp_path / "one.yaml").write_text(
+        "{name: one, about: reruns, datasets: [digits], device: cpu, attacks: {names: [fgsm], images: 2}, "
+        "models: {names: [resnet20], rules: [fa], settings: {epochs: 1, batch_size: 256}}}"
+    )
+    digests = set()
+    for content, runs in ((b"one image", True), (b"one image", False), (b"another", True)):
+        if runs:
+            (tmp_path / "bionas.sif").write_bytes(content)
+        done = snakemake(tmp_path, "--use-singularity", "--config", "benchmark=one.yaml", "image=bionas.sif")
+        assert done.returncode == 0, done.stderr
+        digests.add(store.digest(tmp_path / "results/one/metrics.h5"))
+        images = {store.read(file).provenance["image"] for file in (tmp_path / "results/runs").rglob("*.h5")}
+        assert images == {f"sha256:{hashlib.sha256(content).hexdigest()}"}
+        assert [f"rule {stage}:" in done.stderr for stage in ("train", "evaluate", "collect")] == [runs] * 3
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize(
