@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from reports.tables import Block, Results, SearchGroup, Variant
@@ -159,39 +160,34 @@ def searches(groups: Sequence[SearchGroup]) -> Markup:
 
 
 def genotype(cells: Mapping[str, list[list[Any]]], title: str) -> Markup:
-    """Both cells as graphs: states from left to right, an arrow an operation, its colour the rule."""
+    """Both cells as tables: a column a node, a row a state that it may read, a box an operation, its colour the rule."""
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(9.5, 2.5), layout="constrained")
+        nodes = len(cells["normal"]) // 2
+        figure = Figure(figsize=(9.5, 0.9 + 0.36 * (nodes + 1)), layout="constrained")
         for axes, kind in zip(figure.subplots(1, 2), ("normal", "reduce"), strict=True):
-            genes = cells[kind]
-            nodes = len(genes) // 2
-            places = {0: (0.0, 0.75), 1: (0.0, -0.75), **{2 + i: (1.6 + 1.5 * i, 0.85 * (-1) ** i) for i in range(nodes)}}
-            for i, (op, source) in enumerate(genes):
-                _arrow(axes, places[source], places[2 + i // 2], op, i)
-            for state, (x, y) in places.items():
-                words = f"in {state}" if state < 2 else str(state - 2)
-                axes.text(
-                    x, y, words, ha="center", va="center", fontsize=8.5, bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": MUTED}
-                )
+            for node in range(nodes):
+                genes = cells[kind][2 * node : 2 * node + 2]
+                both = len({source for _, source in genes}) == 1  # two operations on one state share its row
+                for i, (op, source) in enumerate(genes):
+                    _box(axes, node, source - 0.25 + 0.5 * i if both else source, 0.46 if both else 0.92, op)
+            axes.set_xlim(-0.5, nodes - 0.5)
+            axes.set_ylim(nodes + 0.5, -0.5)
+            axes.set_xticks(range(nodes), [f"node {node}" for node in range(nodes)])
+            axes.set_yticks(range(nodes + 1), [f"input {state}" if state < 2 else f"node {state - 2}" for state in range(nodes + 1)])
+            axes.xaxis.tick_top()
             axes.set_title(f"{kind} cell")
-            axes.set_xlim(-0.5, 2.2 + 1.5 * (nodes - 1))
-            axes.set_ylim(-1.7, 1.7)
-            axes.axis("off")
+            axes.spines[:].set_visible(False)
+            for edge in range(nodes):
+                axes.axhline(edge + 0.5, color=GRID, lw=0.8, zorder=0)
         return _svg(figure, title)
 
 
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], op: str, i: int) -> None:
+def _box(axes: Axes, x: float, y: float, height: float, op: str) -> None:
     operation, _, rule = op.partition(":")
     shade = colour(rule) if rule else MUTED
-    bend = 0.28 if i % 2 else -0.28
-    arrow = {"arrowstyle": "-|>", "color": shade, "lw": 1.8, "connectionstyle": f"arc3,rad={bend}", "shrinkA": 13, "shrinkB": 13}
-    axes.annotate("", end, start, arrowprops=arrow)
-    (x0, y0), (x1, y1) = start, end
-    # The middle of the arc lies half its bend beside the chord.
-    x, y = (x0 + x1) / 2 + bend / 2 * (y1 - y0), (y0 + y1) / 2 - bend / 2 * (x1 - x0)
-    words = operation.replace("_", " ").replace(" 3x3", " 3×3").replace(" 5x5", " 5×5").replace(" connect", "")
-    words += f"\n{spell(rule)}" if rule else ""
-    axes.text(x, y, words, ha="center", va="center", fontsize=7, color=shade, bbox={"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.85})
+    axes.add_patch(Rectangle((x - 0.48, y - height / 2), 0.96, height, fc=shade, alpha=0.18, ec="none"))
+    words = operation.replace("_", " ").replace(" 3x3", " 3×3").replace(" 5x5", " 5×5").replace(" connect", "").replace(" conv", "")
+    axes.text(x, y, f"{words}  {spell(rule)}" if rule else words, ha="center", va="center", fontsize=7.5, color=INK)
 
 
 def _band(axes: Axes, columns: Iterable[np.ndarray], variant: Variant, label: str, dashes: str) -> None:
