@@ -153,7 +153,7 @@ def test_page_shows_the_numbers_of_the_file(metrics):
 def test_searches_and_their_genotypes_are_shown(metrics):
     page = page_of(metrics(TRIALS, searches=[search(0), search(1)]))
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
-    for words in ("darts-bio", "FA, uSF", "80.50 ± 0.71", "1.5 min", "Genotypes of darts-bio on digits", "normal cell", "dil conv 5×5"):
+    for words in ("darts-bio", "FA, uSF", "80.50 ± 0.71", "1.5 min", "Genotypes of darts-bio on digits", "normal cell", "dil 5×5"):
         assert words in text, words
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
