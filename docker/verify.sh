@@ -5,6 +5,7 @@
 #   ENGINE=podman           docker (default), or podman
 #   BUILD_ARGS="…"          more words for the build
 #   CONFIG="benchmark=demo size=tiny"      what is run (default), for `snakemake --config`
+#   ADDRESS=docker://NAME   what Snakemake pulls; left out, a SIF is built from the engine's image
 # Snakemake is taken from .venv, else from the PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,7 +26,14 @@ inside() { # a command in the image, in a copy of this checkout: no network, not
     "$ENGINE" run --rm --network=none --read-only --tmpfs /tmp:exec --user "$(id -u):$(id -g)" -v "$work/inside:/work" "$IMAGE" "$@"
 }
 
-digest() { python -m suite.store "$1"/results/*/metrics.h5; }
+digest() { python -m suite.store "$1"/results/*/metrics.h5 | cut -d" " -f1; }
+
+same() { # as on the host
+    local host there
+    host=$(digest "$work/host") there=$(digest "$1")
+    echo "host $host, there $there"
+    [[ $host == "$there" ]]
+}
 
 copy() { # what git knows, as it stands, and the raw data
     mkdir -p "$work/$1"
@@ -40,9 +48,9 @@ say "build $IMAGE"
 
 copy inside
 copy host
-say "what is inside: consistent, no compiler, no jupyter, no root"
+say "what is inside: consistent, no compiler, no kernels of notebooks, no root"
 inside pip check
-inside bash -c '! command -v cc gcc g++ clang && ! python -c "import jupyter_core" 2>/dev/null && python -c "import torch, biotorch, cma, torchattacks, h5py"'
+inside bash -c '! command -v cc gcc g++ clang && ! python -c "import ipykernel" 2>/dev/null && python -c "import torch, biotorch, cma, torchattacks, h5py"'
 [[ $("$ENGINE" run --rm "$IMAGE" id -u) != 0 ]]
 
 say "the tests, inside"
@@ -54,14 +62,20 @@ say "$CONFIG, on this host"
 say "$CONFIG, inside"
 # shellcheck disable=SC2086
 inside snakemake --cores all --config $CONFIG >"$work/inside.log" 2>&1 || { tail "$work/inside.log"; exit 1; }
-[[ $(digest "$work/host") == "$(digest "$work/inside")" ]] && echo "equal digests: $(digest "$work/host")"
+same "$work/inside"
 
-if command -v apptainer >/dev/null || command -v singularity >/dev/null; then
+apptainer=$(command -v apptainer || command -v singularity || true)
+if [[ -n $apptainer ]]; then
     copy through
+    if [[ -z ${ADDRESS:-} ]]; then
+        say "an image file"
+        "$apptainer" build "$work/bionas.sif" "docker-daemon:$IMAGE"
+        ADDRESS=$work/bionas.sif
+    fi
     say "$CONFIG, through snakemake --use-singularity"
     # shellcheck disable=SC2086
-    (cd "$work/through" && snakemake --cores all --use-singularity --config image="docker-daemon:$IMAGE" $CONFIG >"$work/through.log" 2>&1) ||
+    (cd "$work/through" && snakemake --cores all --use-singularity --config image="$ADDRESS" $CONFIG >"$work/through.log" 2>&1) ||
         { tail "$work/through.log"; exit 1; }
-    [[ $(digest "$work/host") == "$(digest "$work/through")" ]] && echo "equal digests: $(digest "$work/through")"
+    same "$work/through"
 fi
 say "all good"

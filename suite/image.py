@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from urllib.parse import urlparse
 
 CHOSEN = "BIONAS_IMAGE"  # set by the workflow for jobs that run in an image; an image sets it for what runs in it by hand
 INSIDE = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")  # set by these programs: the image's file
@@ -16,7 +17,7 @@ def identity(address: str) -> str:
 
     Raises ValueError if it is neither.
     """
-    if "://" in address:
+    if urlparse(address).scheme:  # Snakemake's own test
         return address
     if not Path(address).exists():
         raise ValueError(f"image: {address}: no such file; allowed: an image file, or an address as in docker://NAME@sha256:…")

@@ -28,7 +28,8 @@ def test_a_checksum_that_was_kept_badly_is_computed_again(tmp_path):
 
 
 def test_an_address_stands_for_itself_a_folder_for_its_path_and_nothing_for_nothing(tmp_path):
-    assert image.identity("docker://ghcr.io/x/y@sha256:00") == "docker://ghcr.io/x/y@sha256:00"
+    for address in ("docker://ghcr.io/x/y@sha256:00", "docker-daemon:x:1"):
+        assert image.identity(address) == address
     assert image.identity(str(tmp_path)) == str(tmp_path.resolve())
     with pytest.raises(ValueError, match=r"image: .*no\.sif: no such file; allowed: an image file, or an address"):
         image.identity(str(tmp_path / "no.sif"))
