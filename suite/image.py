@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlparse
 
-CHOSEN = "BIONAS_IMAGE"  # set by the workflow for jobs that run in an image; an image sets it for what runs in it by hand
+CHOSEN = "BIONAS_IMAGE"  # set by the workflow for jobs that run in an image
 INSIDE = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")  # set by these programs: the image's file
 
 

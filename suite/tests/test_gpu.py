@@ -15,18 +15,12 @@ HOLD = "import os, sys; from suite import gpu; gpu.take(); print('sees', os.envi
 
 
 @pytest.fixture
-def machine(tmp_path, monkeypatch):
+def machine(tmp_path, monkeypatch, on_path):
     """A host with the devices that `nvidia-smi -L` lists."""
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("BIONAS_GPU_LOCKS", str(tmp_path / "locks"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
-    def make(listing):
-        program = tmp_path / "nvidia-smi"
-        program.write_text(f"#!/bin/sh\ncat <<'END'\n{listing}END\n")
-        program.chmod(0o755)
-
-    return make
+    return lambda listing: on_path("nvidia-smi", f"cat <<'END'\n{listing}END")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The workflow, run by Snakemake for real in a folder of its own."""
 
 import hashlib
-import os
 import re
 import resource
 import subprocess
@@ -78,13 +77,9 @@ def test_a_missed_bound_fails_after_the_report_is_there_and_trains_nothing_again
     assert "rule train:" not in done.stderr
 
 
-def test_the_plain_command_runs_one_job_a_device(tmp_path, monkeypatch):
+def test_the_plain_command_runs_one_job_a_device(tmp_path, monkeypatch, on_path):
     """Two made-up devices and three jobs; torch finds no CUDA on them, so that `auto` computes on the CPU."""
-    program = tmp_path / "bin/nvidia-smi"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: GPU-a)'; echo 'GPU 1: B (UUID: GPU-b)'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    on_path("nvidia-smi", "echo 'GPU 0: A (UUID: GPU-a)'; echo 'GPU 1: B (UUID: GPU-b)'")
     monkeypatch.setenv("BIONAS_GPU_LOCKS", str(tmp_path / "locks"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     (tmp_path / "three.yaml").write_text(
@@ -99,13 +94,9 @@ def test_the_plain_command_runs_one_job_a_device(tmp_path, monkeypatch):
     assert sum("all devices are in use (GPU-a, GPU-b); waiting for one" in log for log in logs) == 1
 
 
-def test_another_image_runs_everything_again_and_the_same_one_nothing(tmp_path, monkeypatch):
+def test_another_image_runs_everything_again_and_the_same_one_nothing(tmp_path, on_path):
     """With a `singularity` that runs what it is given right here: this is about reruns. docker/verify.sh is about containers."""
-    program = tmp_path / "bin/singularity"
-    program.parent.mkdir()
-    program.write_text('#!/bin/bash\n[[ $1 == --version ]] && echo "singularity version 4.0.0" || exec "${@: -3}"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    on_path("singularity", '[[ $1 == --version ]] && echo "singularity version 4.0.0" || exec "${@: -3}"')
     (tmp_path / "one.yaml").write_text(
         "{name: one, about: reruns, datasets: [digits], device: cpu, attacks: {names: [fgsm], images: 2}, "
         "models: {names: [resnet20], rules: [fa], settings: {epochs: 1, batch_size: 256}}}"

@@ -1,0 +1,17 @@
+import os
+
+import pytest
+
+
+@pytest.fixture
+def on_path(tmp_path, monkeypatch):
+    """Put a made-up program of the given name before all others: `on_path(name, lines of bash)`."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+    def put(name, script):
+        (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    return put
