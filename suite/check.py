@@ -24,7 +24,7 @@ def judge(expect: Mapping[str, Mapping[str, Mapping[str, float]]], runs: Mapping
         trials.setdefault(path if run.stage == "search" else path.rpartition("/")[0], []).append(run)
     rows = []
     for pattern, metrics in expect.items():
-        for path, stages in trials.items():
+        for path, stages in sorted(trials.items()):
             if not fnmatch.fnmatchcase(path, pattern):
                 continue
             sound = all(stage.status == "ok" for stage in stages)

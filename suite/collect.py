@@ -16,19 +16,18 @@ from suite.plan import Plan, load
 
 def collect(planned: Plan, runs: Path, out: Path) -> int:
     """Copy the plan's runs into `out` and return how many. Raises ValueError for a run that is missing or damaged."""
-    copied = 0
+    copied = {}
     with store.replacing(out) as partial, h5py.File(partial, "w") as file:
         file.attrs.update(format=store.FORMAT, benchmark=planned.name)
         file["plan"] = json.dumps(planned.to_dict(), sort_keys=True)
         file["definition"] = planned.benchmark.text
         for where, id, stage in planned.files():
-            run = store.read(runs / where)
-            if run.id != id or run.stage != stage:
+            name = f"search/{id}" if stage == "search" else f"trial/{id}/{stage}"
+            copied[name] = run = store.copy(runs / where, file, name)
+            if (run.id, run.stage) != (id, stage):
                 raise ValueError(f"{runs / where}: holds {run.stage} of {run.id}; expected {stage} of {id}")
-            store.write_group(file.create_group(f"search/{id}" if stage == "search" else f"trial/{id}/{stage}"), run)
-            copied += 1
-        file["verdict"] = json.dumps(judge(planned.benchmark.expect, store.runs(file)), sort_keys=True)
-    return copied
+        file["verdict"] = json.dumps(judge(planned.benchmark.expect, copied), sort_keys=True)
+    return len(copied)
 
 
 def main(argv: list[str] | None = None) -> None:

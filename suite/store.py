@@ -88,21 +88,30 @@ def read(path: Path) -> Run:
         return read_group(file)
 
 
-def read_group(group: h5py.Group) -> Run:
-    """Read a run from a file or a group. Raises ValueError if it is none, or of another format."""
+def copy(path: Path, group: h5py.Group, name: str) -> Run:
+    """Copy a run's file into a group of another file, and return the run without its arrays. Raises ValueError as `read` does."""
+    with opened(path) as file:
+        run = read_group(file, arrays=False)
+        file.copy(file["/"], group, name)
+    return run
+
+
+def read_group(group: h5py.Group, arrays: bool = True) -> Run:
+    """Read a run from a file or a group; `arrays=False` leaves them out. Raises ValueError if it is none, or of another format."""
     attrs = dict(group.attrs)
     where = f"{group.file.filename}:{group.name}"
     if "stage" not in attrs:
         raise ValueError(f"{where}: no run here")
     if attrs["format"] != FORMAT:
         raise ValueError(f"{where}: run format {attrs['format']}; this version reads {FORMAT}")
-    arrays: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
 
     def collect(name: str, node: h5py.HLObject) -> None:
         if isinstance(node, h5py.Dataset) and name.partition("/")[0] not in UNDIGESTED:
-            arrays[name] = node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()]
+            found[name] = node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()]
 
-    group.visititems(collect)
+    if arrays:
+        group.visititems(collect)
     timings = group["timings"]
     return Run(
         stage=attrs["stage"],
@@ -110,7 +119,7 @@ def read_group(group: h5py.Group) -> Run:
         params=json.loads(attrs["params"]),
         status=attrs["status"],
         metrics={name: value.item() if isinstance(value, np.generic) else value for name, value in attrs.items() if name not in FIXED},
-        arrays=arrays,
+        arrays=found,
         timings={**timings.attrs, **{name: node[()] for name, node in timings.items()}},
         provenance=dict(group["provenance"].attrs),
     )
@@ -129,14 +138,18 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def runs(file: h5py.File) -> dict[str, Run]:
-    """Return every run in metrics.h5 by its group's path: /trial/<id>/train, /trial/<id>/evaluation."""
+    """Return every run in metrics.h5 by its group's path: search/<id>, trial/<id>/train, trial/<id>/evaluation."""
     found: dict[str, Run] = {}
 
-    def collect(name: str, node: h5py.HLObject) -> None:
-        if isinstance(node, h5py.Group) and "stage" in node.attrs:
-            found[name] = read_group(node)
+    def collect(group: h5py.Group) -> None:
+        for node in group.values():
+            if isinstance(node, h5py.Group):
+                if "stage" in node.attrs:
+                    found[node.name[1:]] = read_group(node)
+                else:
+                    collect(node)
 
-    file.visititems(collect)
+    collect(file)
     return found
 
 

@@ -93,7 +93,7 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):
-    machine_info["node"] = ""  # what kind of machine, not whose
+    machine_info |= {"node": "", "release": ""}  # what kind of machine, not whose
     machine_info |= {"torch": torch.__version__, "threads": THREADS, "system": platform.system()}
 
 

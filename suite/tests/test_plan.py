@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,10 +253,8 @@ def cli(*args):
     return subprocess.run([sys.executable, *args], capture_output=True, text=True)
 
 
-def test_planning_takes_seconds_and_imports_no_torch():
-    started = time.monotonic()
+def test_planning_imports_no_torch():
     done = cli("-X", "importtime", "-m", "suite.plan", "benchmarks/demo.yaml", "--json")
-    assert time.monotonic() - started < 6
     assert "jsonschema" in done.stderr and "torch" not in done.stderr
     found = json.loads(done.stdout)
     assert found["trials"][0]["id"] and found["benchmark"] == "demo"
