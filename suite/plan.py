@@ -300,22 +300,41 @@ def _print_table(planned: Plan) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table(title=f"{planned.name}: {escape(planned.benchmark.about)}", title_justify="left")
-    for column in ("kind", "dataset", "network", "rules", "seed", "protocol", "epochs", "attacks", "run"):
-        table.add_column(column, justify="right" if column in ("seed", "epochs") else "left", no_wrap=column == "run")
-    for search in planned.searches.values():
-        rules, protocols = " ".join(search.rule_set), ", ".join(search.protocols)
-        row = ("search", search.dataset, search.name, rules, str(search.seed), protocols, str(search.settings["epochs"]), "")
-        table.add_row(*row, search.id.rpartition("-")[2])
-    for trial in planned.trials.values():
-        evaluation = trial.evaluation
-        attacks = f"{len({attack for attack, _ in evaluation.attacks})} × {evaluation.images} images" if evaluation else "none"
-        row = ("trial", trial.dataset, trial.network, trial.rules, str(trial.seed), ", ".join(trial.protocols))
-        table.add_row(*row, str(trial.settings["epochs"]), attacks, trial.id.rpartition("-")[2])
+    for column in ("kind", "dataset", "network", "rules", "protocol", "epochs", "attacks", "seeds"):
+        table.add_column(column, justify="right" if column == "epochs" else "left", no_wrap=column == "seeds")
+    for row in _rows(planned):
+        table.add_row(*row)
     console.print(table)
     for what, reason in planned.skipped:
         console.print(f"skipped  {escape(what)}: {escape(reason)}", highlight=False)
     counts = f"{len(planned.searches)} searches, {len(planned.trials)} trials"
     console.print(f"{counts}; results in results/{planned.name}/", highlight=False)
+
+
+def _rows(planned: Plan) -> Iterator[tuple[str, ...]]:
+    """Yield one row of the table for all runs that differ in their seed alone."""
+    seeds: dict[tuple[tuple[str, ...], str], list[int]] = {}
+    for run in (*planned.searches.values(), *planned.trials.values()):
+        if isinstance(run, Search):
+            kind, network, rules, attacks = "search", run.name, " ".join(run.rule_set), ""
+        else:
+            kind, network, rules, evaluation = "trial", run.network, run.rules, run.evaluation
+            attacks = f"{len({attack for attack, _ in evaluation.attacks})} × {evaluation.images} images" if evaluation else "none"
+        row = (kind, run.dataset, network, rules, ", ".join(run.protocols), str(run.settings["epochs"]), attacks)
+        seeds.setdefault((row, json.dumps(run.settings, sort_keys=True)), []).append(run.seed)
+    for (row, _), found in seeds.items():
+        yield (*row, _ranges(found))
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Return 0..2 5 for 0, 1, 2 and 5."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return " ".join(str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}" for run in runs)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -89,37 +89,44 @@ def read(path: Path) -> Run:
 
 
 def copy(path: Path, group: h5py.Group, name: str) -> Run:
-    """Copy a run's file into a group of another file, and return the run without its arrays. Raises ValueError as `read` does."""
+    """Copy a run's file into a group of another file, and return its status and metrics. Raises ValueError as `read` does."""
     with opened(path) as file:
-        run = read_group(file, arrays=False)
+        run = read_group(file, brief=True)
         file.copy(file["/"], group, name)
     return run
 
 
-def read_group(group: h5py.Group, arrays: bool = True) -> Run:
-    """Read a run from a file or a group; `arrays=False` leaves them out. Raises ValueError if it is none, or of another format."""
+def read_group(group: h5py.Group, brief: bool = False) -> Run:
+    """Read a run from a file or a group; a brief one has no arrays, timings and provenance, which take most of the time.
+
+    Raises ValueError if there is no run, or one of another format.
+    """
     attrs = dict(group.attrs)
     where = f"{group.file.filename}:{group.name}"
     if "stage" not in attrs:
         raise ValueError(f"{where}: no run here")
     if attrs["format"] != FORMAT:
         raise ValueError(f"{where}: run format {attrs['format']}; this version reads {FORMAT}")
-    found: dict[str, np.ndarray] = {}
-
-    def collect(name: str, node: h5py.HLObject) -> None:
-        if isinstance(node, h5py.Dataset) and name.partition("/")[0] not in UNDIGESTED:
-            found[name] = node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()]
-
-    if arrays:
-        group.visititems(collect)
-    timings = group["timings"]
-    return Run(
+    run = Run(
         stage=attrs["stage"],
         id=attrs["id"],
         params=json.loads(attrs["params"]),
         status=attrs["status"],
         metrics={name: value.item() if isinstance(value, np.generic) else value for name, value in attrs.items() if name not in FIXED},
-        arrays=found,
+    )
+    if brief:
+        return run
+    arrays: dict[str, np.ndarray] = {}
+
+    def collect(name: str, node: h5py.HLObject) -> None:
+        if isinstance(node, h5py.Dataset) and name.partition("/")[0] not in UNDIGESTED:
+            arrays[name] = node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()]
+
+    group.visititems(collect)
+    timings = group["timings"]
+    return replace(
+        run,
+        arrays=arrays,
         timings={**timings.attrs, **{name: node[()] for name, node in timings.items()}},
         provenance=dict(group["provenance"].attrs),
     )
