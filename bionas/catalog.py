@@ -31,6 +31,14 @@ MODELS = {
 }
 
 
+# What trades the last bits of a training step for speed; the first word of each is off.
+SPEED = {
+    "precision": ("float32", "bfloat16"),
+    "memory_format": ("contiguous", "channels_last"),
+    "compile": ("none", "cudagraphs", "inductor"),
+}
+
+
 @dataclass(frozen=True)
 class Searcher:
     """One search method: its module (`NONE`, `MIXES`, `Settings`, `prepare`, `search`), and the settings that are its alone."""

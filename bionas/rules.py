@@ -169,7 +169,8 @@ class _RuleLayer(FeedbackOwner):
         self.rule = catalog.choose("rule", rule, ALL)
         self.rules = (rule,)
         self.output: Output | None = None
-        self.draws = self.definition(rule).draw
+        self.law = self.definition(rule)
+        self.draws = self.law.draw
         self._direct: tuple[Any, Tensor] | None = None
         self.register_buffer("R", torch.empty_like(self.weight, requires_grad=False) if self.draws in ("signed", "magnitude") else None)
         self.set_feedback(scale, init, redraw)
@@ -183,7 +184,7 @@ class _RuleLayer(FeedbackOwner):
             if self.exact:
                 return weight
             R = self._scale(weight) if self.draws == "scale" else self.R
-            return self.definition(self.rule).feedback(weight, R)
+            return self.law.feedback(weight, R)
 
     def _scale(self, weight: Tensor) -> Tensor | float:
         if self.scale == "rms":
@@ -319,7 +320,7 @@ def draw_together(layers: Iterable[_RuleLayer]) -> None:
         owner, counter = places(sizes, device)
         drawn = uniform(torch.empty(len(counter), dtype=dtype, device=device), keys[owner], counter)  # [0, 1)
         for layer, u in zip(group, drawn.split(sizes), strict=True):
-            layer.R.copy_(magnitude(layer.definition(layer.rule), u.view_as(layer.R), init_bound(layer.weight, layer.init)))
+            layer.R.copy_(magnitude(layer.law, u.view_as(layer.R), init_bound(layer.weight, layer.init)))
 
 
 @lru_cache(maxsize=64)

@@ -20,6 +20,7 @@ from bionas.data import Split, TrainingData
 from bionas.parts import evaluating
 from bionas.rules import advance
 from bionas.sgd import SGD
+from bionas.speed import training_forward
 
 CURVES = ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
@@ -42,6 +43,9 @@ class TrainSettings:
     aux_weight: float = 0.0
     drop_path: float = 0.0
     drop_path_schedule: str = "linear"
+    precision: str = "float32"
+    memory_format: str = "contiguous"
+    compile: str = "none"
 
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch: a function, so that there is no scheduler whose state could be lost."""
@@ -123,6 +127,7 @@ def train(state: LoopState, data: TrainingData, held_out: Split | None, settings
     There is no host sync in a step: sums stay on the device until their epoch ends. A yield with `step == 0` ends an epoch.
     """
     model, optimiser = state.model, state.optimiser
+    forward = training_forward(model, settings.precision, settings.memory_format, settings.compile)
     while state.epoch < settings.epochs and state.status == "ok":
         model.train()
         optimiser.lr = lr = settings.lr_at(state.epoch)
@@ -130,7 +135,7 @@ def train(state: LoopState, data: TrainingData, held_out: Split | None, settings
             model.drop_path = settings.drop_path_at(state.epoch)
         for images, labels in data.epoch(state.epoch, start=state.step):
             optimiser.zero_grad()
-            logits = model(images)
+            logits = forward(images)
             logits, auxiliary = logits if isinstance(logits, tuple) else (logits, None)
             loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
             whole = loss

@@ -310,8 +310,13 @@ def _check_sense(benchmark: Benchmark) -> None:
             if merged.get("backend") == "biotorch":
                 if (merged["scale"], merged["init"]) != ("init_std", "xavier"):
                     raise ValueError(f"{section}.settings.backend: biotorch's layers know scale 'init_std' and init 'xavier' alone")
+                for name in ("precision", "compile"):  # they crash, or are redrawn inside the graph
+                    if merged[name] != (off := catalog.SPEED[name][0]):
+                        raise ValueError(f"{section}.settings.{name}: {merged[name]!r} is not for biotorch's layers; allowed: {off}")
                 for rule in set(benchmark.models.rules) & catalog.NETWORK_RULES.keys():
                     raise ValueError(f"{section}.settings.backend: 'biotorch' does not come with {rule!r} here; allowed: native")
+            if merged.get("compile", "none") != "none":
+                _check_compiled(section, merged, benchmark)
         for i, search in enumerate(benchmark.searches):
             merged = default_settings("search") | protocols()[protocol].get("search", {}) | search.settings
             if merged["warmup"] >= merged["epochs"] and any(method.startswith("eg") for method in search.methods):
@@ -320,6 +325,20 @@ def _check_sense(benchmark: Benchmark) -> None:
         for metric, bound in bounds.items():
             if bound.get("at_least", -math.inf) > bound.get("at_most", math.inf):
                 raise ValueError(f"expect.{pattern}.{metric}: at_least lies above at_most; no number can keep both")
+
+
+def _check_compiled(section: str, merged: Mapping[str, Any], benchmark: Benchmark) -> None:
+    """Refuse what a graph of one training step cannot hold."""
+    where = f"{section}.settings.compile"
+    if merged["compile"] == "cudagraphs" and benchmark.device != "cuda":
+        raise ValueError(f"{where}: cudagraphs needs device: cuda; found {benchmark.device}")
+    if merged.get("drop_path"):
+        raise ValueError(f"{where}: a network that drops paths is another one in every epoch; set drop_path: 0")
+    if merged["brsf_redraw"] == "forward":
+        raise ValueError(f"{where}: brsf_redraw 'forward' draws in every step; set brsf_redraw: update")
+    if section.startswith("models"):
+        for rule in set(benchmark.models.rules) & catalog.NETWORK_RULES.keys():
+            raise ValueError(f"{where}: {rule!r} listens at the network's output, outside the graph; allowed with it: none")
 
 
 def _written_settings(benchmark: Benchmark) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -21,6 +21,7 @@ from bionas.rules import advance
 from bionas.seeds import generator
 from bionas.sgd import SGD
 from bionas.space import Genotype, derive
+from bionas.speed import training_forward
 from bionas.supernet import Paths, Supernet
 from bionas.train import finite, measure
 
@@ -40,6 +41,7 @@ class WeightSettings:
     nesterov: bool
     weight_decay: float
     grad_clip: float
+    precision: str = "float32"
 
     def lr_at(self, epoch: int) -> float:
         """Cosine from `lr` in the first epoch towards `lr_min`, by epoch."""
@@ -134,7 +136,7 @@ def weight_step(state: SearchState, images: Tensor, labels: Tensor, settings: We
     state.optimiser.lr = settings.lr_at(state.epoch)
     state.optimiser.zero_grad()
     choices = {kind: rows.detach() for kind, rows in supernet.mixture().items()} if paths is None else paths
-    logits = supernet(images, choices)
+    logits = training_forward(supernet, settings.precision)(images, choices)
     loss = F.cross_entropy(logits, labels)
     loss.backward()
     if settings.grad_clip:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bionas.search.common import SearchData, SearchState, WeightSettings, end_epoch, weight_step
+from bionas.speed import training_forward
 
 NONE = True  # DARTS's candidates include `none`
 MIXES = True
@@ -32,7 +33,7 @@ def search(state: SearchState, data: SearchData, weights: WeightSettings, settin
     while state.epoch < weights.epochs and state.status == "ok":
         alpha_batches = data.alphas.cycle(state.epoch * data.weights.steps + state.step)
         for images, labels in data.weights.epoch(state.epoch, start=state.step):
-            alpha_step(state, *next(alpha_batches))
+            alpha_step(state, *next(alpha_batches), weights.precision)
             weight_step(state, images, labels, weights)
             yield state
         end_epoch(state, data, weights)
@@ -47,13 +48,13 @@ def prepare(state: SearchState, settings: Settings) -> None:
     )
 
 
-def alpha_step(state: SearchState, images: Tensor, labels: Tensor) -> None:
+def alpha_step(state: SearchState, images: Tensor, labels: Tensor, precision: str = "float32") -> None:
     """Take one Adam step on α alone: weights get no gradient, so that none is left over or clipped with theirs."""
     supernet = state.supernet.train()
     for p in supernet.weights():
         p.requires_grad_(False)
     state.alpha_optimiser.zero_grad(set_to_none=True)
-    F.cross_entropy(supernet(images), labels).backward()
+    F.cross_entropy(training_forward(supernet, precision)(images), labels).backward()
     state.alpha_optimiser.step()
     for p in supernet.weights():
         p.requires_grad_(True)

@@ -244,6 +244,15 @@ def test_protocols_are_rows_of_settings():
     assert {name: found["paper"][name] for name in table4} == table4 and found["paper"]["nesterov"] is True
 
 
+@pytest.mark.parametrize(
+    ("asked", "off"), [("precision: bfloat16", "precision: float32"), ("memory_format: channels_last", "compile: none")]
+)
+def test_speed_at_the_price_of_bits_is_another_run(asked, off):
+    plain = planned(settings=("epochs: 3", "epochs: 3"))
+    assert planned(settings=("epochs: 3", f"epochs: 3, {off}")).trials.keys() == plain.trials.keys()
+    assert not planned(settings=("epochs: 3", f"epochs: 3, {asked}")).trials.keys() & plain.trials.keys()
+
+
 def test_expect_may_bound_a_search():
     expect = {"expect": ('"trial/digits/*": {test_error: {at_most: 5}}', '"search/digits/darts-bio/*": {val_accuracy: {at_least: 50}}')}
     assert searching(**expect).benchmark.expect

@@ -63,6 +63,19 @@ MISTAKES = {
         "[dfa]\n  settings: {backend: biotorch}",
         ["models.settings.backend", "'dfa'", "native"],
     ),
+    "biotorch in bfloat16": ("epochs: 3", "backend: biotorch, precision: bfloat16", ["models.settings.precision", "allowed: float32"]),
+    "graphs without a GPU": ("epochs: 3", "compile: cudagraphs", ["models.settings.compile", "device: cuda", "found cpu"]),
+    "compiled, drawing in every step": ("epochs: 3", "compile: inductor, brsf_redraw: forward", ["brsf_redraw: update"]),
+    "compiled, listening at the output": (
+        "[bp, fa]\n  settings: {epochs: 3}",
+        "[dfa]\n  settings: {compile: inductor}",
+        ["models.settings.compile", "'dfa'"],
+    ),
+    "compiled, dropping paths": (
+        "models:",
+        "cells: {genotypes: [biodarts], rules: [searched], settings: {compile: inductor}}\nmodels:",
+        ["cells.0.settings.compile", "set drop_path: 0"],
+    ),
     "a network's rule in a search": (
         "models:",
         "search: {methods: [darts], rule_sets: {a: [dfa]}}\nmodels:",

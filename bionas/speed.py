@@ -1,0 +1,38 @@
+"""What trades the last bits of a training step for speed: bfloat16, channels_last, torch.compile. Off unless a definition asks.
+
+Weights, losses, and whatever is measured stay float32 and untouched. Each moves numbers, so each is part of a run's identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bionas import catalog
+
+
+def training_forward(model: nn.Module, precision: str, memory_format: str = "contiguous", compile: str = "none") -> Callable[..., Any]:
+    """Return the model's forward pass as a training step computes it: called as the model, with images (B, C, H, W) first.
+
+    It is the model itself when nothing is asked. Otherwise outputs are float32; `channels_last` lays the model's weights out anew.
+    Raises ValueError for a word that is not allowed.
+    """
+    asked = {"precision": precision, "memory_format": memory_format, "compile": compile}
+    for name, word in asked.items():
+        catalog.choose(name, word, catalog.SPEED[name])
+    if all(word == catalog.SPEED[name][0] for name, word in asked.items()):
+        return model
+    layout = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
+    if memory_format == "channels_last":
+        model.to(memory_format=layout)
+    forward = model if compile == "none" else torch.compile(model, backend=compile, fullgraph=True, dynamic=False)
+
+    def run(images: Tensor, *args: Any) -> Any:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            outputs = forward(images.contiguous(memory_format=layout), *args)
+        return tuple(None if output is None else output.float() for output in outputs) if isinstance(outputs, tuple) else outputs.float()
+
+    return run
