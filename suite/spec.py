@@ -8,25 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 import data_prep
 from bionas import catalog
-
-if TYPE_CHECKING:
-    from jsonschema.exceptions import ValidationError
+from suite import explain
 
 HERE = Path(__file__).parent
-TYPES = {
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "text",
-    "array": "a list",
-    "object": "a mapping",
-    "boolean": "true or false",
-}
 
 
 @dataclass(frozen=True)
@@ -157,9 +147,9 @@ def parse(text: str) -> Benchmark:
     _loosen(raw)
     from jsonschema import Draft202012Validator  # up to a second and a half that jobs, which read defaults alone, do not pay
 
-    errors = sorted(Draft202012Validator(schema()).iter_errors(raw), key=_importance)
+    errors = sorted(Draft202012Validator(schema()).iter_errors(raw), key=explain.importance)
     if errors:
-        raise ValueError(_explain(errors[0]))
+        raise ValueError(explain.line(errors[0]))
     raw = _complete(raw, schema())
     for part, key in [(raw, "datasets"), *((entry, "train_on") for entry in raw.get("cells", []) if "train_on" in entry)]:
         part[key] = [str(data_prep.Variant(**dataset)) for dataset in part[key]]
@@ -352,73 +342,3 @@ def _written_settings(benchmark: Benchmark) -> Iterator[tuple[str, Mapping[str, 
         yield f"cells.{i}", cells.settings
         for method, settings in cells.by_method.items():
             yield f"cells.{i}.by_method.{method}", cells.settings | settings
-
-
-# ---------------------------------------------------------------------------------------------- one line for a mistake
-
-
-def _importance(error: ValidationError) -> tuple[int, list[str]]:
-    """Unknown keys first: a misspelt key also makes a required one missing."""
-    return (0 if error.validator == "additionalProperties" else 1, [str(part) for part in error.absolute_path])
-
-
-def _explain(error: ValidationError) -> str:
-    where = ".".join(str(part) for part in error.absolute_path)
-    prefix = f"{where}: " if where else ""
-    found, limit = error.instance, error.validator_value
-    match error.validator:
-        case "additionalProperties":
-            allowed = list(error.schema["properties"])
-            unknown = next(key for key in found if key not in allowed)
-            near = difflib.get_close_matches(unknown, allowed, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            return f"{prefix}unknown key {unknown!r}; allowed: {', '.join(allowed)}{hint}"
-        case "required":
-            missing = next(key for key in limit if key not in found)
-            return f"{prefix}key {missing!r} is missing"
-        case "enum":
-            try:
-                catalog.choose(where, found, [str(name) for name in limit])
-            except ValueError as unknown:
-                return str(unknown)
-            return f"{prefix}found {_show(found)}; allowed: {', '.join(map(str, limit))}"
-        case "type":
-            return f"{prefix}found {_show(found)}; allowed: {TYPES[limit]}{_number_hint(found, limit)}"
-        case "uniqueItems":
-            twice = next(item for i, item in enumerate(found) if item in found[:i])
-            return f"{prefix}{twice!r} stands twice"
-        case "minItems" | "minProperties" | "minLength":
-            return f"{prefix}is empty; allowed: at least {limit}"
-        case "pattern":
-            return f"{prefix}found {_show(found)}; allowed: lower-case letters, digits and hyphens"
-        case _:
-            words = {
-                "minimum": "at least",
-                "maximum": "at most",
-                "maxLength": "letters, at most",
-                "exclusiveMinimum": "more than",
-                "exclusiveMaximum": "less than",
-            }
-            return f"{prefix}found {_show(found)}; allowed: {words.get(error.validator, error.validator)} {limit}"
-
-
-def _show(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, str):
-        return f"the text {value!r}"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"a {'list' if isinstance(value, list) else 'mapping'}" if isinstance(value, list | dict) else str(value)
-
-
-def _number_hint(found: Any, wanted: str) -> str:
-    """YAML 1.1 reads 3e-4 as text: it wants a point and a sign."""
-    if wanted in ("integer", "number") and isinstance(found, str):
-        try:
-            value = float(found)
-        except ValueError:
-            return ""
-        spelling = f"{value:.10f}".rstrip("0").rstrip(".") if abs(value) >= 1e-10 else repr(value)
-        return f"; YAML reads {found} as text here, write {spelling}"
-    return ""

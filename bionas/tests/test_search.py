@@ -2,6 +2,7 @@
 
 import functools
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,14 +33,14 @@ def images(n=32):
     return Split.of(rng.integers(0, 256, (n, 1, 4, 4), dtype=np.uint8), np.arange(n) % 4, torch.device("cpu"))
 
 
-def start(method, rules=("usf", "brsf"), null=False):
+def start(method, rules=("usf", "brsf"), null=False, weights=WEIGHTS):
     module, settings = METHODS[method]
     space = SearchSpace(rules, "repaired", none=module.NONE)
     net = Supernet(space, 1, 4, 2, 3, 1, fused=module.MIXES)
     state = SearchState.start(initialise_alphas(parts.initialise(net, 0), 0), WEIGHTS)
     module.prepare(state, settings)
     data = SearchData.split(images(), Augment(crop=1), WEIGHTS.batch_size, 0, null)
-    return state, data, module.search(state, data, WEIGHTS, settings)
+    return state, data, module.search(state, data, weights, settings)
 
 
 def finished(method, **kwargs):
@@ -71,6 +72,15 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(method):
         for _ in module.search(resumed, data, WEIGHTS, settings):
             pass
         assert bits(resumed) == bits(whole), stop
+
+
+@pytest.mark.parametrize("method", ["darts", "eg", "random"])
+def test_bfloat16_searches_too_and_is_not_the_same(method):
+    exact, _ = finished(method)
+    near, _ = finished(method, weights=replace(WEIGHTS, precision="bfloat16"))
+    assert near.status == "ok" and Genotype.from_json(near.genotype)
+    first, again = near.curves["train_loss"][0], exact.curves["train_loss"][0]
+    assert first != again and first == pytest.approx(again, rel=0.05)
 
 
 @pytest.mark.parametrize("method", METHODS)
