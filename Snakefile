@@ -9,10 +9,11 @@ import json
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from suite import image
+from suite import image, slurm
 from suite.plan import load
 from suite.spec import listed
 from snakemake.settings.types import DeploymentMethod
@@ -82,6 +83,14 @@ wildcard_constraints:
     search=".+",
     trial=".+",
     evaluation="[0-9a-f]{8}",
+
+
+STARTED = time.time()
+
+
+onerror:
+    for line in slurm.failures(Path("logs/slurm"), STARTED):
+        print(line, file=sys.stderr)
 
 
 rule all:
