@@ -5,6 +5,8 @@ Weights, losses, and whatever is measured stay float32 and untouched. Each moves
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -18,13 +20,15 @@ def training_forward(model: nn.Module, precision: str, memory_format: str = "con
     """Return the model's forward pass as a training step computes it: called as the model, with images (B, C, H, W) first.
 
     It is the model itself when nothing is asked. Otherwise outputs are float32; `channels_last` lays the model's weights out anew.
-    Raises ValueError for a word that is not allowed.
+    Raises ValueError for a word that is not allowed, and for `inductor` where there is no compiler.
     """
     asked = {"precision": precision, "memory_format": memory_format, "compile": compile}
     for name, word in asked.items():
         catalog.choose(name, word, catalog.SPEED[name])
     if all(word == catalog.SPEED[name][0] for name, word in asked.items()):
         return model
+    if compile == "inductor" and not ({"CC", "CXX"} & os.environ.keys() or any(map(shutil.which, ("g++", "gcc", "clang++", "clang")))):
+        raise ValueError("compile: inductor needs a C++ compiler, and none is here; allowed without: none, cudagraphs")
     layout = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
     if memory_format == "channels_last":
         model.to(memory_format=layout)

@@ -96,6 +96,14 @@ def test_inductor_compiles_a_step():
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_inductor_without_a_compiler_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ValueError, match="and none is here; allowed without: none, cudagraphs"):
+        training_forward(net(), "float32", compile="inductor")
+
+
 @pytest.mark.gpu
 def test_cudagraphs_replay_a_step():
     if not torch.cuda.is_available():
