@@ -11,16 +11,16 @@ from pathlib import Path
 
 ERROR = re.compile(r"^slurmstepd\S*: error: (.+)$", re.MULTILINE)
 REASON = re.compile(r"memory limit \(|oom_kill|oom-kill|TIME LIMIT|NODE FAILURE|PREEMPTION", re.IGNORECASE)
-OURS = re.compile(r"^((?:suite|data_prep|reports)[\w.]*: .+)$", re.MULTILINE)  # a command's own one line
+OURS = re.compile(r"^((?:(?:suite|data_prep|reports)[\w.]*:|MISSED) .+)$", re.MULTILINE)  # a command's own one line, a bound
 
 
 def failures(folder: Path, since: float) -> Iterator[str]:
-    """Yield `rule wildcards: reason; log` of every job whose last try, at `since` (seconds since 1970) or later, went wrong."""
-    for job in sorted(path for path in folder.glob("*/*/") if path.is_dir()):
-        log = max(job.glob("*.log"), key=lambda path: int(path.stem) if path.stem.isdigit() else -1, default=None)
-        if log is None or log.stat().st_mtime < since:
+    """Yield `rule/wildcards: reason; log` of every job whose last try, at `since` (seconds since 1970) or later, went wrong."""
+    for job in sorted({path.parent for path in folder.rglob("*.log")}):  # one folder a job, one file a try, named by Slurm's number
+        log = max(job.glob("*.log"), key=lambda path: int(path.stem) if path.stem.isdigit() else -1)
+        if log.stat().st_mtime < since:
             continue
         text = log.read_text(errors="replace")
         said = [line for line in ERROR.findall(text) if REASON.search(line)] or OURS.findall(text) or ERROR.findall(text)
         if said:
-            yield f"{job.parent.name} {job.name}: {said[-1].strip(' *')}; {log}"
+            yield f"{job.relative_to(folder)}: {said[-1].strip(' *')}; {log}"

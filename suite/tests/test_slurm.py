@@ -38,7 +38,13 @@ def log(tmp_path):
 )
 def test_a_failure_is_one_line_with_its_reason_and_its_log(log, tmp_path, text, reason):
     path = log(88, text)
-    assert list(failures(tmp_path, since=999)) == [f"rule_train digits_resnet20_fa_seed0: {reason}; {path}"]
+    assert list(failures(tmp_path, since=999)) == [f"rule_train/digits_resnet20_fa_seed0: {reason}; {path}"]
+
+
+def test_a_group_of_jobs_has_its_logs_one_folder_up(log, tmp_path):
+    kept, missed = "kept    trial/b  test_error 2 ≤ 5", "MISSED  trial/a  test_error 7.97 ≤ 6"
+    path = log(86, f"{kept}\n{missed}\nresults/demo/metrics.h5: 1 of 2 bounds kept\n{INNER}", job="group_report_check_collect_render")
+    assert list(failures(tmp_path, since=999)) == [f"group_report_check_collect_render: {missed}; {path}"]
 
 
 def test_the_last_try_counts(log, tmp_path):
