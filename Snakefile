@@ -78,7 +78,14 @@ if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
         os.environ.setdefault(variable, "1")
 
 
+# A data set file is whole or not there, so one that is there has no rule behind it: Snakemake would forget what waits for a file that
+# it takes for incomplete and that is an input by ancient() alone, and say that all is done.
+DATASETS = sorted({run.dataset for run in (*SEARCHES.values(), *TRIALS.values())})
+MISSING = [dataset for dataset in DATASETS if not Path(f"data/{dataset}.h5").exists()]
+
+
 wildcard_constraints:
+    dataset="|".join(MISSING) or "(?!)",
     benchmark="[a-z0-9-]+",
     search=".+",
     trial=".+",

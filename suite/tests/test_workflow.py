@@ -5,6 +5,7 @@ import re
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,19 @@ expect: {"trial/digits/resnet20/*": {test_error: {at_most: LIMIT}}}
 """
 
 
+def command(folder, *args):
+    return [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2", "--directory", str(folder), *args]
+
+
 def snakemake(folder, *args):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2", "--directory", str(folder), *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
+    return subprocess.run(command(folder, *args), capture_output=True, text=True, timeout=300, cwd=folder)
+
+
+def wait_for(file):
+    deadline = time.monotonic() + 120
+    while not file.exists():
+        assert time.monotonic() < deadline, f"{file} does not appear"
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +76,22 @@ def test_a_damaged_data_file_takes_no_finished_run_with_it(finished):
     done = snakemake(finished, "--config", "benchmark=small.yaml")
     data.write_bytes(whole)
     assert done.returncode == 0 and "Nothing to be done" in done.stderr
+
+
+def test_killed_while_it_makes_a_data_set_it_goes_on_to_the_report(tmp_path):
+    """The orphaned job ends its file, which Snakemake has down as incomplete."""
+    (tmp_path / "small.yaml").write_text(DEFINITION.replace("LIMIT", "100"))
+    again = ("--config", "benchmark=small.yaml")
+    running = subprocess.Popen(command(tmp_path, *again), stderr=subprocess.DEVNULL, cwd=tmp_path)
+    wait_for(tmp_path / "logs/dataset/digits.log")
+    running.kill()
+    running.wait()
+    assert not (tmp_path / "data/digits.h5").exists()
+    wait_for(tmp_path / "data/digits.h5")
+    assert snakemake(tmp_path, "--unlock", *again).returncode == 0
+    done = snakemake(tmp_path, "--rerun-incomplete", *again)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results/small/report.html").exists()
 
 
 def test_a_missed_bound_fails_after_the_report_is_there_and_trains_nothing_again(finished):
