@@ -59,11 +59,12 @@ class Cell(nn.Module):
 def auxiliary_pool(size: int) -> nn.Module | None:
     """Return what pools a map of this size to 2×2 for the auxiliary head; nothing if the map is smaller than 4×4.
 
-    DARTS's own pool fits the 8×8 maps of 32×32 images alone; others (ImageNet16-120's 4×4) take an adaptive one.
+    DARTS's own pool fits the 8×8 maps of 32×32 images alone. Others (ImageNet16-120's 4×4) are halved, odd ones by windows that share
+    their middle row: an adaptive pool's windows, whose own backward CUDA refuses in deterministic mode.
     """
     if size == 8:
         return nn.AvgPool2d(5, stride=3, count_include_pad=False)
-    return nn.AdaptiveAvgPool2d(2) if size >= 4 else None
+    return nn.AvgPool2d((size + 1) // 2, stride=size // 2) if size >= 4 else None
 
 
 class Network(nn.Module):

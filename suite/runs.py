@@ -16,7 +16,7 @@ from typing import Any
 from bionas import catalog
 from suite import spec
 
-NUMERICS = 4  # raised by a commit that moves numbers; hashed into every id
+NUMERICS = 5  # raised by a commit that moves numbers; hashed into every id
 
 
 @dataclass(frozen=True)

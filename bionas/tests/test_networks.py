@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from bionas import account, catalog, parts
-from bionas.network import Network, drop_path
+from bionas.network import Network, auxiliary_pool, drop_path
 from bionas.space import PUBLISHED, SearchSpace, random_genotype
 from bionas.supernet import Supernet, initialise_alphas
 
@@ -60,6 +61,30 @@ def test_auxiliary_head_by_image_size(size, head):
     out = network(torch.rand(2, 1, size, size))
     assert isinstance(out, tuple) == head and (network.auxiliary_at is not None) == head
     assert network.eval()(torch.rand(2, 1, size, size)).shape == (2, 10)  # logits alone
+
+
+@pytest.mark.parametrize("size", [4, 5, 6, 7, 9, 10, 16, 17])
+def test_the_auxiliary_pools_windows_are_an_adaptive_ones(size):
+    """An adaptive pool itself cannot be taken: its backward is refused in deterministic mode on CUDA."""
+    pool, x = auxiliary_pool(size), torch.rand(2, 3, size, size, dtype=torch.float64)
+    torch.testing.assert_close(pool(x), F.adaptive_avg_pool2d(x, 2))
+    assert isinstance(pool, nn.AvgPool2d)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("size", [8, 16, 28, 32])
+def test_cells_learn_in_deterministic_mode_on_the_gpu(size):
+    network = Network(PUBLISHED["biodarts"], 3, 10, 4, 3, size, auxiliary=True).cuda()
+    supernet = Supernet(SearchSpace(BIO), 3, 10, 4, 3, 2).cuda()
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("error")
+    try:
+        for model in (network, supernet):
+            outputs = model(torch.rand(2, 3, size, size, device="cuda"))
+            sum(out.square().sum() for out in (outputs if isinstance(outputs, tuple) else (outputs,))).backward()
+    finally:
+        torch.set_deterministic_debug_mode(mode)
 
 
 @pytest.mark.parametrize("size", [2, 6, 30])
