@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import nn
 
 from bionas import catalog
+from bionas.cost import Images
 from bionas.parts import evaluating
 
 
@@ -31,6 +34,13 @@ def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
         for hook in hooks:
             hook.remove()
     return total
+
+
+@cache
+def of_model(target: str, images: Images) -> tuple[int, int]:
+    """Build a model, as the catalog names it, and return (multiply-adds, parameters). Raises what the model raises."""
+    model = catalog.load(target)("bp", images.classes, images.channels)
+    return flops(model, (images.channels, images.side, images.side)), num_parameters(model)
 
 
 def layers_by_rule(model: nn.Module) -> dict[str, tuple[int, int]]:

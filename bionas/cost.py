@@ -1,4 +1,4 @@
-"""What networks cost before they are built: forward multiply-adds of convs and linears for one image, by arithmetic. Imports no torch.
+"""What networks of cells cost before they are built: forward multiply-adds of convs and linears for one image. Imports no torch.
 
 `account.flops` counts the same on a built network; the tests hold one against the other. For images of one pixel a layer costs what
 it has of weights, so `side=1` counts those.
@@ -20,16 +20,6 @@ class Images:
     channels: int
     side: int
     classes: int
-
-
-def resnet(n: int, images: Images) -> int:
-    """CIFAR ResNet of depth 6n + 2."""
-    total, before, side = 16 * images.channels * 9 * images.side**2, 16, images.side
-    for width in (16, 32, 64):
-        side = side if width == 16 else -(-side // 2)
-        total += (before * width + (2 * n - 1) * width * width) * 9 * side**2
-        before = width
-    return total + 64 * images.classes
 
 
 def operation(candidate: Candidate, channels: int, side: int) -> int:

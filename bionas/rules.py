@@ -206,7 +206,7 @@ class _RuleLayer(FeedbackOwner):
 
     def _directly(self, x: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
         if self.output is None or self.output.errors is None:
-            raise ValueError("rule: dfa needs a network that listens at its output; allowed: the models of the catalog")
+            raise ValueError("rule: dfa needs a network that listens at its output, by connect_output; this one does not")
         return Direct.apply(forward(x.detach()), x, self, self.output.errors)
 
     def _feeds_back(self, x: Tensor) -> bool:

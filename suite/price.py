@@ -1,7 +1,8 @@
-"""What a plan costs before it runs: epochs, images, disk, multiply-adds and hours. Imports no torch.
+"""What a plan costs before it runs: epochs, images, disk, multiply-adds and hours. Imports torch only to count a model of the catalog.
 
 Multiply-adds are those of convs and linears, forward; a backward pass counts as two forward ones. A genotype that is not searched yet
-counts as the mean of its space. Hours are multiply-adds ÷ a throughput, which `python -m suite.run calibrate` measures.
+counts as the mean of its space; a model is built and counted, and one that cannot be is named. Hours are multiply-adds ÷ a throughput,
+which `python -m suite.run calibrate` measures.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ RUN_FILE = 300_000  # bytes of metrics beside a run's weights, generously
 
 @dataclass(frozen=True)
 class Price:
-    """What it takes: passes over training images, images that go forward, multiply-adds, and bytes left on disk."""
+    """What it takes: passes over training images, images that go forward, multiply-adds, and bytes left on disk.
+
+    `uncounted` says which networks' multiply-adds are left out, and why.
+    """
 
     epochs: int = 0
     images: int = 0
     flops: int = 0
     disk: int = 0
+    uncounted: tuple[str, ...] = ()
 
     def __add__(self, other: Price) -> Price:
         return Price(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
@@ -67,11 +72,11 @@ def of_search(search: Search) -> Price:
 
 def of_trial(trial: Trial, parent: Search | None) -> Price:
     settings, images, size = trial.settings, *_images(trial.dataset)
-    each, weights = _network(trial, parent, images), _network(trial, parent, cost.Images(images.channels, 1, images.classes))
+    each, weights, uncounted = _network(trial, parent, images)
     held = round(settings["holdout"] * size.train)
     learned = settings["epochs"] * (size.train - held)
     judged = settings["epochs"] * (size.test if settings["selection"] == "best_test" else held) + size.test
-    trained = Price(settings["epochs"], learned + judged, (LEARNING * learned + judged) * each, RUN_FILE + 4 * weights)
+    trained = Price(settings["epochs"], learned + judged, (LEARNING * learned + judged) * each, RUN_FILE + 4 * weights, uncounted)
     return trained + (of_evaluation(trial.evaluation, each, size.test) if trial.evaluation else Price())
 
 
@@ -88,14 +93,21 @@ def _passes(parameters: Mapping[str, Any], attack: str) -> int:
     return parameters.get("n_queries", parameters.get("steps", 0) * parameters.get("popsize", 0)) + 2
 
 
-def _network(trial: Trial, parent: Search | None, images: cost.Images) -> int:
-    settings = trial.settings
+def _network(trial: Trial, parent: Search | None, images: cost.Images) -> tuple[int, int, tuple[str, ...]]:
+    """Return (multiply-adds an image, weights, why they are not known)."""
     if trial.network in catalog.MODELS:
-        return cost.resnet((int(trial.network.removeprefix("resnet")) - 2) // 6, images)
-    if trial.network in PUBLISHED:
-        return cost.network(PUBLISHED[trial.network], images, settings["channels"], settings["cells"])
-    space = SearchSpace(parent.rule_set, parent.settings["space"], none=False)
-    return cost.mean_network(space, parent.settings["nodes"], images, settings["channels"], settings["cells"])
+        try:
+            return *catalog.load("bionas.account:of_model")(catalog.MODELS[trial.network], images), ()
+        except Exception as error:  # somebody's own network may raise anything
+            reason = (str(error) or type(error).__name__).partition("\n")[0]
+            return 0, 0, (f"{trial.network} on {images.side}×{images.side} ({reason})",)
+    size = trial.settings["channels"], trial.settings["cells"]
+    at_one_pixel = cost.Images(images.channels, 1, images.classes)  # a layer costs its weights there
+    if parent is None:
+        genotype = PUBLISHED[trial.network]
+        return cost.network(genotype, images, *size), cost.network(genotype, at_one_pixel, *size), ()
+    space, nodes = SearchSpace(parent.rule_set, parent.settings["space"], none=False), parent.settings["nodes"]
+    return cost.mean_network(space, nodes, images, *size), cost.mean_network(space, nodes, at_one_pixel, *size), ()
 
 
 def _images(dataset: str) -> tuple[cost.Images, Any]:
@@ -118,10 +130,11 @@ def throughput(path: Path | None) -> tuple[float, str]:
 
 
 def say(price: Price, speed: tuple[float, str]) -> str:
-    """Return one line."""
+    """Return one line, and one more for what could not be counted."""
     per_second, whose = speed
     hours = price.flops / per_second / 3600
+    uncounted = "".join(f"\nnot counted: {what}" for what in dict.fromkeys(price.uncounted))
     return (
         f"{price.epochs:,} epochs, {price.images / 1e6:,.1f} M images, {price.disk / 2**30:.2f} GiB, {price.flops:.3g} multiply-adds: "
-        f"{hours:,.3g} device-hours at {per_second:.2g} a second ({whose})"
+        f"{hours:,.3g} device-hours at {per_second:.2g} a second ({whose}){uncounted}"
     )

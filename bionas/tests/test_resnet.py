@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bionas import account, catalog, parts
+from bionas import account, parts
 from bionas.resnet import resnet20, resnet56
 from bionas.rules import RULES
 
@@ -26,16 +26,6 @@ def test_every_layer_follows_the_rule(rule):
     counts = account.layers_by_rule(resnet20(rule))
     assert {r: layers for r, (layers, _) in counts.items() if layers} == {rule: 20}
     assert counts[rule][1] == 269_722 - 10 - 2 * (7 * 16 + 6 * 32 + 6 * 64)  # less the bias and BatchNorm's two per channel
-
-
-@pytest.mark.parametrize("model", catalog.MODELS)
-@pytest.mark.parametrize("rule", RULES)
-def test_every_model_of_the_catalog_learns_under_every_rule(model, rule):
-    network = catalog.load(catalog.MODELS[model])(rule, 7, 1, mean=[0.3], std=[0.2])
-    logits = network(torch.rand(2, 1, 8, 8))
-    assert logits.shape == (2, 7)
-    logits.square().sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
 def test_rules_start_from_the_same_weights_and_seeds_from_others():

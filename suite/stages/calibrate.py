@@ -7,11 +7,9 @@ import json
 import statistics
 import time
 
-from bionas import cost
 from suite import job, price, store
 from suite.job import StopFlag
 
-IMAGES = cost.Images(3, 32, 10)
 BATCH, STEPS = 128, 9
 
 
@@ -20,7 +18,7 @@ def calibrate(args: argparse.Namespace, stop: StopFlag) -> None:
     device = job.set_up(args.device, args.threads, 0, stop)
     import torch
 
-    from bionas import parts
+    from bionas import account, parts
     from bionas.resnet import resnet20
     from bionas.sgd import SGD
 
@@ -40,7 +38,7 @@ def calibrate(args: argparse.Namespace, stop: StopFlag) -> None:
         if stop():
             job.ask_to_go_on("calibrate")
     median = statistics.median(seconds[2:])  # the first ones warm up
-    found = {"flops_per_second": price.LEARNING * BATCH * cost.resnet(3, IMAGES) / median}
+    found = {"flops_per_second": price.LEARNING * BATCH * account.flops(model, (3, 32, 32)) / median}
     found |= {"device": job.device_name(device), "threads": args.threads, "step_seconds": median, "batch": BATCH}
     with store.replacing(args.out) as partial:
         partial.write_text(json.dumps(found, indent=2) + "\n")
