@@ -20,6 +20,8 @@ RULES = {
     "frsf": "bionas.rules:FRSF",
 }
 
+BIOTORCH = ("bp", "fa", "usf", "brsf", "frsf")  # the rules that biotorch has, too, to compare with
+
 # Rules that need the whole network: for `models` alone; no cell can carry them and no search choose them (paper §3.1).
 NETWORK_RULES = {
     "dfa": "bionas.rules:DFA",

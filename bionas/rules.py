@@ -342,6 +342,8 @@ def convert(
     """
     catalog.choose("rule", rule, catalog.RULES)
     catalog.choose("backend", backend, BACKENDS)
+    if backend == "biotorch" and rule not in catalog.BIOTORCH:
+        raise ValueError(f"backend: biotorch has no rule {rule!r}; allowed for it: native")
     if backend == "biotorch" and (scale, init) != ("init_std", "xavier"):
         raise ValueError("backend: biotorch's layers know scale 'init_std' and init 'xavier' alone; allowed for others: native")
     replaced: dict[nn.Module, nn.Module] = {}

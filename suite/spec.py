@@ -303,8 +303,10 @@ def _check_sense(benchmark: Benchmark) -> None:
                 for name in ("precision", "compile"):  # they crash, or are redrawn inside the graph
                     if merged[name] != (off := catalog.SPEED[name][0]):
                         raise ValueError(f"{section}.settings.{name}: {merged[name]!r} is not for biotorch's layers; allowed: {off}")
-                for rule in set(benchmark.models.rules) & catalog.NETWORK_RULES.keys():
-                    raise ValueError(f"{section}.settings.backend: 'biotorch' does not come with {rule!r} here; allowed: native")
+                own = section.removeprefix("models.by_rule.")
+                for rule in [own] if own != section else benchmark.models.rules:
+                    if rule not in catalog.BIOTORCH:
+                        raise ValueError(f"{section}.settings.backend: biotorch has no rule {rule!r}; allowed for it: native")
             if merged.get("compile", "none") != "none":
                 _check_compiled(section, merged, benchmark)
         for i, search in enumerate(benchmark.searches):

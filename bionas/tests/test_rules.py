@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from bionas import catalog
 from bionas.rules import RULES, RuleConv2d, RuleLinear, advance, convert, seed_feedback, true_gradient
 
-FEEDBACK_RULES = [rule for rule in RULES if rule != "bp"]
+BIOTORCHS = [rule for rule in catalog.BIOTORCH if rule != "bp"]
 GEOMETRIES = [
     {},
     {"stride": 2, "padding": 1},
@@ -59,7 +60,7 @@ def biotorch_B(theirs):
     return B.abs() * theirs.weight.sign() if theirs.type == "frsf" else B
 
 
-@pytest.mark.parametrize("rule", FEEDBACK_RULES)
+@pytest.mark.parametrize("rule", BIOTORCHS)
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 @pytest.mark.parametrize("bias", [True, False])
 def test_conv_equals_biotorch(rule, geometry, bias):
@@ -82,7 +83,7 @@ def test_conv_equals_biotorch(rule, geometry, bias):
         assert relative(grad_b, theirs.bias.grad) < 1e-10
 
 
-@pytest.mark.parametrize("rule", FEEDBACK_RULES)
+@pytest.mark.parametrize("rule", BIOTORCHS)
 def test_linear_equals_biotorch(rule):
     from biotorch.layers.fa_constructor import Linear
 
@@ -290,7 +291,7 @@ class TestConvert:
         layer, stayed = convert(nn.Conv2d(3, 3, 1), "usf")
         assert layer.rule == "usf" and stayed == ()
 
-    @pytest.mark.parametrize("rule", RULES)
+    @pytest.mark.parametrize("rule", catalog.BIOTORCH)
     def test_biotorch_backend_computes_the_same_forward_with_biotorchs_layers(self, rule):
         plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
         x = torch.randn(2, 3, 8, 8)
@@ -323,6 +324,12 @@ class TestConvert:
             convert(nn.Conv2d(3, 3, 3, padding="same"), "fa", backend="biotorch")
         with pytest.raises(ValueError, match="scale"):
             convert(nn.Conv2d(3, 3, 3), "usf", backend="biotorch", scale="none")
+
+    def test_biotorch_backend_refuses_a_rule_that_biotorch_lacks(self, monkeypatch):
+        """Its layers take any word for FA."""
+        monkeypatch.setitem(catalog.RULES, "sign", catalog.RULES["usf"])
+        with pytest.raises(ValueError, match="biotorch has no rule 'sign'"):
+            convert(nn.Linear(2, 2), "sign", backend="biotorch")
 
 
 @pytest.mark.parametrize(
