@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bionas import catalog
-from bionas.parts import evaluating
+from bionas.networks.parts import evaluating
 from bionas.rules import true_gradient
 from bionas.seeds import derive
 

@@ -13,23 +13,23 @@ from importlib import import_module
 from typing import Any
 
 RULES = {
-    "bp": "bionas.rules:BP",
-    "fa": "bionas.rules:FA",
-    "usf": "bionas.rules:USF",
-    "brsf": "bionas.rules:BRSF",
-    "frsf": "bionas.rules:FRSF",
+    "bp": "bionas.rules.table:BP",
+    "fa": "bionas.rules.table:FA",
+    "usf": "bionas.rules.table:USF",
+    "brsf": "bionas.rules.table:BRSF",
+    "frsf": "bionas.rules.table:FRSF",
 }
 
 BIOTORCH = ("bp", "fa", "usf", "brsf", "frsf")  # the rules that biotorch has, too, to compare with
 
 # Rules that need the whole network: for `models` alone; no cell can carry them and no search choose them (paper §3.1).
 NETWORK_RULES = {
-    "dfa": "bionas.rules:DFA",
+    "dfa": "bionas.rules.table:DFA",
 }
 
 MODELS = {
-    "resnet20": "bionas.resnet:resnet20",
-    "resnet56": "bionas.resnet:resnet56",
+    "resnet20": "bionas.networks.resnet:resnet20",
+    "resnet56": "bionas.networks.resnet:resnet56",
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from bionas.space import POOLS, Candidate, Genotype, SearchSpace, edge_stride, edges
+from bionas.space import POOLS, Candidate, Genotype, SearchSpace, edge_stride, edges, reductions
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _stacked(images: Images, channels: int, cells: int, nodes: int, inside) -> i
     total = images.channels * 3 * channels * 9 * side**2
     before = last = 3 * channels
     for i in range(cells):
-        reduction = i in (cells // 3, 2 * cells // 3)
+        reduction = i in reductions(cells)
         width *= 2 if reduction else 1
         total += (before + last) * width * side**2  # at the cell's input resolution
         side = max(1, side // 2) if reduction else side

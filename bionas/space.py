@@ -95,6 +95,11 @@ def edge_stride(reduction: bool, source: int) -> int:
     return 2 if reduction and source < 2 else 1
 
 
+def reductions(cells: int) -> set[int]:
+    """Where a network of this many cells halves its resolution."""
+    return {cells // 3, 2 * cells // 3}
+
+
 # ---------------------------------------------------------------------------------------------- genotypes
 
 Gene = tuple[Candidate, int]  # an operation and the state that it comes from

@@ -136,8 +136,9 @@ def device_memory() -> dict[str, float]:
 
 def build(params: dict[str, Any], content: Any, genotype: str | None) -> Any:
     """Make the trial's network with its initial weights."""
-    from bionas import catalog, parts
-    from bionas.network import Network
+    from bionas import catalog
+    from bionas.networks import parts
+    from bionas.networks.cells import Network
     from bionas.rules import convert
     from bionas.space import Genotype
 

@@ -97,7 +97,7 @@ def _network(trial: Trial, parent: Search | None, images: cost.Images) -> tuple[
     """Return (multiply-adds an image, weights, why they are not known)."""
     if trial.network in catalog.MODELS:
         try:
-            return *catalog.load("bionas.account:of_model")(catalog.MODELS[trial.network], images), ()
+            return *catalog.load("bionas.networks.account:of_model")(catalog.MODELS[trial.network], images), ()
         except Exception as error:  # somebody's own network may raise anything
             reason = (str(error) or type(error).__name__).partition("\n")[0]
             return 0, 0, (f"{trial.network} on {images.side}×{images.side} ({reason})",)

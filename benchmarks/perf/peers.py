@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from bionas import parts
-from bionas.rules import RuleConv2d, RuleLinear, _replace, advance
+from bionas.networks import parts
+from bionas.rules import RuleConv2d, RuleLinear, advance
+from bionas.rules.conversion import replacement
 from bionas.space import SearchSpace
 from bionas.supernet import Supernet, initialise_alphas
 
@@ -22,7 +23,7 @@ def with_biotorch(model: nn.Module) -> nn.Module:
     """Put biotorch's layer of the same rule in the place of every layer of ours."""
     for name, child in model._modules.items():
         if isinstance(child, RuleConv2d | RuleLinear):
-            model._modules[name] = _replace(child, child.rule, "biotorch", "init_std", "xavier")
+            model._modules[name] = replacement(child, child.rule, "biotorch")
         elif child is not None:
             with_biotorch(child)
     return model

@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bionas.data import Split, TrainingData, hold_out
 from bionas.dataset import Augment
 from bionas.rules import advance
 from bionas.seeds import generator
-from bionas.sgd import SGD
 from bionas.space import Genotype, derive
-from bionas.speed import training_forward
 from bionas.supernet import Paths, Supernet
-from bionas.train import finite, measure
+from bionas.training.data import Split, TrainingData, hold_out
+from bionas.training.loop import finite, measure
+from bionas.training.sgd import SGD
+from bionas.training.speed import training_forward
 
 CURVES = ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "alpha_span", "alpha_entropy", "alpha_moved")
 KINDS = ("normal", "reduce")

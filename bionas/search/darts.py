@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bionas.search.common import SearchData, SearchState, WeightSettings, end_epoch, weight_step
-from bionas.speed import training_forward
+from bionas.training.speed import training_forward
 
 NONE = True  # DARTS's candidates include `none`
 MIXES = True

@@ -7,7 +7,7 @@ from torch import nn
 
 from bionas import catalog
 from bionas.attacks import CHUNK, chunks, evaluate
-from bionas.resnet import resnet20
+from bionas.networks.resnet import resnet20
 from bionas.rules import RuleConv2d, RuleLinear
 
 

@@ -18,9 +18,9 @@ def calibrate(args: argparse.Namespace, stop: StopFlag) -> None:
     device = job.set_up(args.device, args.threads, 0, stop)
     import torch
 
-    from bionas import account, parts
-    from bionas.resnet import resnet20
-    from bionas.sgd import SGD
+    from bionas.networks import account, parts
+    from bionas.networks.resnet import resnet20
+    from bionas.training.sgd import SGD
 
     model = parts.initialise(resnet20("bp"), 0).to(device).train()
     optimiser = SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=False)

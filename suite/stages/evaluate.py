@@ -37,8 +37,9 @@ def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespa
     device = job.set_up(trained.params["device"], trained.params["threads"], seed, stop)
     import torch
 
-    from bionas import attacks, catalog, data, dataset
+    from bionas import attacks, catalog, dataset
     from bionas.seeds import generator
+    from bionas.training import data
 
     if params["parameters"] != {attack: getattr(catalog.ATTACKS[attack], params["preset"]) for attack, _ in params["attacks"]}:
         raise ValueError(f"--params: preset {params['preset']!r} has other parameters in this version; plan again")

@@ -35,11 +35,13 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
 
     import numpy as np
 
-    from bionas import account, catalog, data, dataset, parts
-    from bionas.network import check_image_size
+    from bionas import catalog, dataset
+    from bionas.networks import account, parts
+    from bionas.networks.cells import check_image_size
     from bionas.search.common import SearchData, SearchState, WeightSettings
     from bionas.space import SearchSpace
     from bionas.supernet import Supernet, initialise_alphas
+    from bionas.training import data
 
     content = dataset.read(args.data)
     check_image_size(content.image_shape[1])

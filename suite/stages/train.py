@@ -36,8 +36,9 @@ def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out
         _skip(params, skip, out, weights)
         return
     device = job.set_up(params["device"], params["threads"], seed, stop)
-    from bionas import account, data, dataset
-    from bionas import train as loop
+    from bionas import dataset
+    from bionas.networks import account
+    from bionas.training import data, loop
 
     content = dataset.read(args.data)
     model = job.build(params, content, genotype).to(device)

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from bionas import account, catalog, cost
-from bionas.network import Network
+from bionas import catalog, cost
+from bionas.networks import account
+from bionas.networks.cells import Network
 from bionas.space import PUBLISHED, SearchSpace, random_genotype
 from bionas.supernet import Supernet
 from data_prep import DATASETS, SIZES, Variant
@@ -75,7 +76,7 @@ def one_model(name):
 
 
 def test_a_network_of_ones_own_is_priced_by_what_it_is(monkeypatch):
-    monkeypatch.setitem(catalog.MODELS, "cnn3", "bionas.resnet:resnet20")  # no depth in its name
+    monkeypatch.setitem(catalog.MODELS, "cnn3", "bionas.networks.resnet:resnet20")  # no depth in its name
     spec.schema.cache_clear()
     assert one_model("cnn3") == one_model("resnet20") and one_model("cnn3").flops > 0
     spec.schema.cache_clear()

@@ -1,0 +1,55 @@
+"""What a network is made of: parameters, multiply-adds, and which layers and weights follow which rule."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import nn
+
+from bionas import catalog
+from bionas.cost import Images
+from bionas.networks.parts import evaluating
+
+
+def num_parameters(model: nn.Module) -> int:
+    """Count trainable numbers; feedback is a buffer and is not among them."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+@torch.no_grad()
+def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Count forward multiply-adds of convs and linears for one image of (C, H, W)."""
+    total = 0
+
+    def count(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
+        nonlocal total
+        total += output.numel() * layer.weight[0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    try:
+        with evaluating(model):
+            model(torch.zeros(1, *image_shape, device=next(model.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total
+
+
+@cache
+def of_model(target: str, images: Images) -> tuple[int, int]:
+    """Build a model, as the catalog names it, and return (multiply-adds, parameters). Raises what the model raises."""
+    model = catalog.load(target)("bp", images.classes, images.channels)
+    return flops(model, (images.channels, images.side, images.side)), num_parameters(model)
+
+
+def layers_by_rule(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Return {rule: (layers, weights)} over every conv and linear; one without a rule counts as BP. Biases are not counted."""
+    counts = dict.fromkeys((*catalog.RULES, *catalog.NETWORK_RULES), (0, 0))
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            rule = getattr(layer, "rule", getattr(layer, "type", "bp"))  # biotorch's layers say `type`
+            rule = rule if rule in counts else "bp"
+            layers, weights = counts[rule]
+            counts[rule] = (layers + 1, weights + layer.weight.numel())
+    return counts

@@ -1,0 +1,75 @@
+"""What every model of the catalog keeps, and the README's example of one: the contract of a network of one's own."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bionas import catalog, rules
+from bionas.networks import account, parts
+from bionas.rules import RULES, RuleConv2d, RuleLinear
+
+README = Path(__file__).parents[3] / "README.md"
+
+
+def example():
+    """The class that the README prints."""
+    (code,) = re.findall(r"^```python\n(class CNN3.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    names = {"nn": nn, "Normalize": parts.Normalize, "connect_output": rules.connect_output}
+    exec(code, names | {"RuleConv2d": RuleConv2d, "RuleLinear": RuleLinear}, found := {})
+    return found["CNN3"]
+
+
+@pytest.fixture(params=[*catalog.MODELS, "the README's"])
+def make(request):
+    return catalog.load(catalog.MODELS[request.param]) if request.param in catalog.MODELS else example()
+
+
+def images(n=2):
+    return torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_learns_under_every_rule(make, rule):
+    network = make(rule, 7, 1, mean=[0.3], std=[0.2])
+    logits = network(images())
+    assert logits.shape == (2, 7)
+    logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_conv_and_linear_follows_the_rule(make, rule):
+    counts = account.layers_by_rule(make(rule, 7, 1))
+    assert {r for r, (layers, _) in counts.items() if layers} == {rule}
+
+
+def test_normalisation_is_part_of_it_images_shifted_and_scaled_give_the_same_logits(make):
+    plain, normalised = (parts.initialise(make("fa", 7, 1, **options), 0).double() for options in ({}, {"mean": [0.3], "std": [0.2]}))
+    x = images().double()
+    torch.testing.assert_close(normalised.eval()(0.2 * x + 0.3), plain.eval()(x), rtol=1e-6, atol=1e-6)  # 0.3 and 0.2 are float32's
+
+
+def test_options_reach_every_layer(make):
+    network = make("usf", 7, 1, scale="rms", init="kaiming", brsf_redraw="forward")
+    layers = [m for m in network.modules() if isinstance(m, RuleConv2d | RuleLinear)]
+    assert layers and {(layer.scale, layer.init, layer.redraw) for layer in layers} == {("rms", "kaiming", "forward")}
+
+
+@pytest.mark.parametrize("rule", catalog.NETWORK_RULES)
+def test_a_rule_of_the_whole_network_works_or_is_refused_by_name(make, rule):
+    network = make(rule, 7, 1)
+    try:
+        network(images()).square().sum().backward()
+    except ValueError as refused:
+        assert rule in str(refused)
+    else:
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_direct_feedback_reaches_the_first_layer_of_the_readmes_example():
+    network = example()("dfa", 7, 1)
+    network(images()).square().sum().backward()
+    assert network.conv1.weight.grad.abs().max() > 0

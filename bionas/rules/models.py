@@ -1,0 +1,61 @@
+"""Whole models: seed their feedback, count their updates, listen at their output, switch to the true gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from bionas.rules.direct import Output
+from bionas.rules.feedback import FeedbackOwner
+from bionas.rules.layers import RuleLayer, draw_together
+
+
+def feedback_owners(model: nn.Module) -> Iterator[tuple[str, FeedbackOwner]]:
+    """Yield (qualified name, module) for every layer, or bank of layers, that has a rule, BP's included."""
+    return ((name, m) for name, m in model.named_modules() if isinstance(m, FeedbackOwner))
+
+
+def seed_feedback(model: nn.Module, seed: int) -> nn.Module:
+    """Give every rule layer its qualified name and the seed, and draw its R at update 0."""
+    for name, layer in feedback_owners(model):
+        layer.reseed(seed, name)
+    return model
+
+
+def connect_output(model: nn.Module) -> Output:
+    """Give layers with direct feedback the place where the model's output error will be noted."""
+    direct = [layer for layer in model.modules() if isinstance(layer, RuleLayer) and layer.draws == "direct"]
+    output = Output(bool(direct))
+    for layer in direct:
+        layer.output = output
+    return output
+
+
+def advance(model: nn.Module) -> None:
+    """Count one weight update: call it after every optimiser step. brSF draws its magnitudes anew."""
+    due = [owner for _, owner in feedback_owners(model) if owner.advance()]
+    draw_together([owner for owner in due if isinstance(owner, RuleLayer)])
+    for owner in due:
+        if not isinstance(owner, RuleLayer):
+            owner.draw()
+
+
+@contextmanager
+def true_gradient(model: nn.Module) -> Iterator[nn.Module]:
+    """Within the block B := W in every layer, so that gradients are exact; afterwards everything is as it was.
+
+    Raises ValueError for a model with biotorch's layers, which cannot be switched.
+    """
+    foreign = [name for name, m in model.named_modules() if type(m).__module__.startswith("biotorch.")]
+    if foreign:
+        raise ValueError(f"gradient: 'true' needs the native backend; biotorch's layers cannot be switched ({foreign[0]} is one)")
+    before = [(layer, layer.exact) for _, layer in feedback_owners(model)]
+    try:
+        for layer, _ in before:
+            layer.exact = True
+        yield model
+    finally:
+        for layer, exact in before:
+            layer.exact = exact

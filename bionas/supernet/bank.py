@@ -1,0 +1,117 @@
+"""A bank of layers: the same layers under several rules, side by side in one weight, so that one operation serves all of them.
+
+Row r holds rule r's layers, a column is one element of a layer. A rule's B is a function of W and R element by element, so a whole
+row is fed back at once. Every layer keeps the name that it has in the plain network, and with it its initial weights and its R.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+from bionas.rules.feedback import FeedbackOwner, init_bound, magnitude, places
+from bionas.seeds import derive, uniform
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Layers of one shape: their names, by rule and edge, and the shape of a layer's weight."""
+
+    names: Sequence[Sequence[str]]  # (rules, edges)
+    shape: tuple[int, ...]
+
+
+class _WithFeedback(torch.autograd.Function):
+    """Put W and B together, edges first, so that what lays out the one lays out the other. B gets no gradient."""
+
+    @staticmethod
+    def forward(ctx, weight, feedback):
+        return torch.stack([weight.transpose(0, 1), feedback.transpose(0, 1)])
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad[0].transpose(0, 1), None
+
+
+class Bank(FeedbackOwner, nn.Module):
+    """Weights (rules, edges, elements) of `stacks` under `rules`. `scale`, `init` and `brsf_redraw` are as in `RuleConv2d`."""
+
+    def __init__(
+        self,
+        rules: Sequence[str],
+        stacks: Mapping[Hashable, Stack],
+        scale: str = "init_std",
+        init: str = "xavier",
+        brsf_redraw: str = "update",
+    ) -> None:
+        super().__init__()
+        self.rules, self.stacks = tuple(rules), dict(stacks)
+        edges = len(next(iter(self.stacks.values())).names[0])
+        self.sizes = [math.prod(stack.shape) for stack in self.stacks.values()]
+        self.weight = nn.Parameter(torch.zeros(len(self.rules), edges, sum(self.sizes)))
+        self.register_buffer("R", torch.zeros_like(self.weight, requires_grad=False))
+        self.bounds = [init_bound(torch.empty(stack.shape, device="meta"), init) for stack in self.stacks.values()]
+        layer, counter = places(tuple(self.sizes), self.R.device)
+        self.register_buffer("layer", layer, persistent=False)  # whose an element is
+        self.register_buffer("counter", counter, persistent=False)  # its place there
+        self.set_feedback(scale, init, brsf_redraw)
+
+    def views(self, values: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yield (plain name, its part) of anything that has the weight's shape: weights, their gradients, B."""
+        for stack, part in zip(self.stacks.values(), values.split(self.sizes, 2), strict=True):
+            for names, row in zip(stack.names, part, strict=True):
+                yield from zip(names, (layer.view(stack.shape) for layer in row), strict=True)
+
+    def banked(self) -> Iterator[tuple[str, Tensor]]:
+        return self.views(self.weight)
+
+    def forward(self) -> dict[Hashable, Tensor]:
+        """Return {stack: W and B together}, each (2, edges, rules, *shape); (1, …) where B is W, or nothing will be fed back."""
+        self.count_forward()
+        exact = self.exact or set(self.rules) == {"bp"} or not torch.is_grad_enabled()
+        values = self.weight.transpose(0, 1)[None] if exact else _WithFeedback.apply(self.weight, self.feedback())
+        parts = zip(self.stacks.items(), values.split(self.sizes, 3), strict=True)
+        return {name: part.unflatten(3, stack.shape) for (name, stack), part in parts}
+
+    @torch.no_grad()
+    def feedback(self) -> Tensor:
+        """Return every B in use, of the weight's shape."""
+        weight = self.weight.detach()
+        if self.exact or set(self.rules) == {"bp"}:
+            return weight
+        if self.scale == "rms":
+            self._rescale()
+        parts, first = [], 0  # neighbours that feed back by the same function do so at once
+        for feedback, alike in groupby(self.rules, lambda rule: self.definition(rule).feedback):
+            last = first + len(list(alike))
+            parts.append(feedback(weight[first:last], self.R[first:last]))
+            first = last
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _rescale(self) -> None:
+        """Set R of uSF to the root mean square of each layer's weight."""
+        for r, rule in enumerate(self.rules):
+            if self.definition(rule).draw == "scale":
+                means = [layers.square().mean(1, keepdim=True) for layers in self.weight[r].split(self.sizes, 1)]
+                self.R[r] = torch.cat(means, 1).sqrt()[:, self.layer]
+
+    @torch.no_grad()
+    def draw(self) -> None:
+        """Draw R of the rules that have one, for this seed and update: element by element what the plain layers draw."""
+        if self.R.is_meta:
+            return
+        bound = torch.tensor(self.bounds, dtype=self.R.dtype, device=self.R.device)[self.layer]
+        for r, rule in enumerate(self.rules):
+            definition = self.definition(rule)
+            if definition.draw == "scale":
+                self.R[r] = 1.0 if self.scale == "none" else bound / math.sqrt(3)
+            elif definition.draw != "nothing" and (definition.redraw or self.update == 0):
+                by_edge = zip(*(stack.names[r] for stack in self.stacks.values()), strict=True)
+                keys = [[derive(self.seed, "feedback", name, self.update) for name in names] for names in by_edge]
+                u = uniform(self.R[r], torch.tensor(keys, device=self.R.device)[:, self.layer], self.counter)
+                self.R[r] = magnitude(definition, u, bound)

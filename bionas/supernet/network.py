@@ -1,0 +1,187 @@
+"""The search network: every edge mixes all of its candidates (paper §2.2, equation 7).
+
+Normal and reduction cells, the latter at a third and two thirds of the depth, with one set of mixing parameters α a kind. Two forms of
+the same mathematics: `fused`, for mixtures (bionas/fused.py), and plain, one module a candidate, as readable as it gets, which also
+takes single paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bionas.networks.ops import FactorizedReduce, ReLUConvBN, build
+from bionas.networks.parts import Normalize
+from bionas.rules import RuleLinear, seed_feedback
+from bionas.seeds import generator
+from bionas.space import SearchSpace, edge_stride, edges, reductions
+from bionas.supernet.bank import Bank
+from bionas.supernet.fused import Fan, columns
+
+Weights = Mapping[str, Tensor]  # {cell kind: (edges, candidates)}, rows that sum to one
+Paths = Mapping[str, Sequence[int | None]]  # {cell kind: one candidate an edge, or none of them}
+
+
+class MixedOp(nn.ModuleList):
+    """All candidates of one edge; those that its stride does not allow are left out."""
+
+    def __init__(self, space: SearchSpace, channels: int, stride: int, **learning) -> None:
+        super().__init__()
+        self.ids = [i for i, allowed in enumerate(space.allowed(stride)) if allowed]
+        for i in self.ids:
+            candidate = space.candidates[i]
+            op = build(candidate, channels, stride, affine=False, released=space.protocol == "released", **learning)
+            pool = isinstance(op, nn.MaxPool2d | nn.AvgPool2d)
+            self.append(nn.Sequential(op, nn.BatchNorm2d(channels, affine=False)) if pool else op)
+
+    def forward(self, x: Tensor, choice: Tensor | int) -> Tensor:
+        """Mix by a row of weights, or take one candidate alone."""
+        if isinstance(choice, int):
+            return self[self.ids.index(choice)](x)
+        return sum(choice[i] * op(x) for i, op in zip(self.ids, self, strict=True))
+
+
+class Cell(nn.Module):
+    """Two preprocessed inputs, `nodes` nodes; the output concatenates the nodes."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        nodes: int,
+        before: int,
+        last: int,
+        channels: int,
+        reduction: bool,
+        reduced: bool,
+        name: str,
+        fused: bool,
+        **learning,
+    ) -> None:
+        super().__init__()
+        self.kind, self.nodes, self.fused = "reduce" if reduction else "normal", nodes, fused
+        outer = {"affine": False, "rule": "bp", **learning}
+        self.preprocess0 = (FactorizedReduce if reduced else ReLUConvBN)(before, channels, **outer)
+        self.preprocess1 = ReLUConvBN(last, channels, **outer)
+        if not fused:
+            self.edges = nn.ModuleList(MixedOp(space, channels, edge_stride(reduction, source), **learning) for source, _ in edges(nodes))
+            return
+        leaving = [[i for i, (source, _) in enumerate(edges(nodes)) if source == state] for state in range(nodes + 1)]
+        self.fans = nn.ModuleList(
+            Fan(space, channels, edge_stride(reduction, state), name, edges_, **learning) for state, edges_ in enumerate(leaving)
+        )
+        self.register_buffer("rows", torch.tensor([i for edges_ in leaving for i in edges_]), persistent=False)
+        self.register_buffer("columns", torch.tensor(columns(space)), persistent=False)
+
+    def forward(self, s0: Tensor, s1: Tensor, choices: Tensor | Sequence[int | None]) -> Tensor:
+        states = [self.preprocess0(s0), self.preprocess1(s1)]
+        return self._fused(states, choices) if self.fused else self._plain(states, choices)
+
+    def _fused(self, inputs: list[Tensor], choices: Tensor) -> Tensor:
+        """Maps are (C, H, W, N) here. A fan hands its parts on to the nodes that come after its state."""
+        states = [x.permute(1, 2, 3, 0).contiguous() for x in inputs]
+        nodes: list[Tensor | int] = [0] * self.nodes
+        weights = choices.index_select(0, self.rows).index_select(1, self.columns).split([len(fan.edges) for fan in self.fans])
+        for i, (fan, own) in enumerate(zip(self.fans, weights, strict=True)):
+            if i >= 2:
+                states.append(nodes[i - 2])
+            parts = fan(states[i], own)
+            for node, part in zip(range(self.nodes - len(parts), self.nodes), parts, strict=True):
+                nodes[node] = nodes[node] + part
+        return torch.cat(nodes).permute(3, 0, 1, 2).contiguous()
+
+    def _plain(self, states: list[Tensor], choices: Tensor | Sequence[int | None]) -> Tensor:
+        edge = 0
+        for _ in range(self.nodes):
+            taken = [(self.edges[edge + i], state, choices[edge + i]) for i, state in enumerate(states)]
+            edge += len(states)
+            states.append(sum(mixed(state, choice) for mixed, state, choice in taken if choice is not None))
+        return torch.cat(states[2:], dim=1)
+
+
+class Supernet(nn.Module):
+    """Input (N, in_channels, H, W) in [0, 1], H and W multiples of 4; output logits (N, num_classes).
+
+    `fused=False` is the plain form: equal outputs and gradients but for rounding, many times slower, and able to take a path.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        in_channels: int,
+        num_classes: int,
+        channels: int,
+        cells: int,
+        nodes: int,
+        fused: bool = True,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        scale: str = "init_std",
+        init: str = "xavier",
+        brsf_redraw: str = "update",
+    ) -> None:
+        super().__init__()
+        learning = {"scale": scale, "init": init, "brsf_redraw": brsf_redraw}
+        self.space, self.nodes, self.fused = space, nodes, fused
+        self.normalize = Normalize(mean, std)
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
+        self.cells = nn.ModuleList()
+        before = last = 3 * channels
+        reduced = False
+        for i in range(cells):
+            reduction = i in reductions(cells)
+            channels *= 2 if reduction else 1
+            self.cells.append(Cell(space, nodes, before, last, channels, reduction, reduced, f"cells.{i}", fused, **learning))
+            before, last, reduced = last, nodes * channels, reduction
+        self.classifier = RuleLinear(last, num_classes, rule="bp")
+        self.alphas = nn.ParameterDict({kind: torch.zeros(len(edges(nodes)), len(space)) for kind in ("normal", "reduce")})
+        for kind in ("normal", "reduce"):
+            allowed = [space.allowed(edge_stride(kind == "reduce", source)) for source, _ in edges(nodes)]
+            self.register_buffer(f"barred_{kind}", ~torch.tensor(allowed), persistent=False)
+        seed_feedback(self, 0)
+
+    def weights(self) -> list[nn.Parameter]:
+        """The network's weights, without α."""
+        return [p for name, p in self.named_parameters() if not name.startswith("alphas.")]
+
+    def plain_state(self) -> dict[str, Tensor]:
+        """Return weights and running statistics by the names that they have where `fused=False`, as views."""
+        state = {name: value for name, value in self.state_dict(keep_vars=True).items() if isinstance(value, nn.Parameter)}
+        for name, module in self.named_modules():
+            if isinstance(module, nn.BatchNorm2d):
+                state |= {f"{name}.running_mean": module.running_mean, f"{name}.running_var": module.running_var}
+        if not self.fused:
+            return state
+        state = {name: value for name, value in state.items() if ".fans." not in name}
+        for module in self.modules():
+            if isinstance(module, Fan):
+                for name, mean, variance in module.statistics():
+                    state |= {f"{name}.running_mean": mean, f"{name}.running_var": variance}
+            elif isinstance(module, Bank):
+                state |= {f"{name}.weight": weight for name, weight in module.banked()}
+        return state
+
+    def mixture(self, alphas: Weights | None = None) -> dict[str, Tensor]:
+        """Return softmax over the allowed candidates of every edge; of other α if given."""
+        alphas = self.alphas if alphas is None else alphas
+        return {kind: alphas[kind].masked_fill(getattr(self, f"barred_{kind}"), -torch.inf).softmax(-1) for kind in ("normal", "reduce")}
+
+    def forward(self, x: Tensor, choices: Weights | Paths | None = None) -> Tensor:
+        """Mix by softmax(α), by other weights, or take one path. Raises ValueError for a path through the fused form."""
+        choices = self.mixture() if choices is None else choices
+        if self.fused and not isinstance(choices["normal"], Tensor):
+            raise ValueError("choices: the fused supernet mixes; a path needs fused=False")
+        s0 = s1 = self.stem(self.normalize(x))
+        for cell in self.cells:
+            s0, s1 = s1, cell(s0, s1, choices[cell.kind])
+        return self.classifier(s1.mean((2, 3)))
+
+
+@torch.no_grad()
+def initialise_alphas(supernet: Supernet, seed: int) -> Supernet:
+    """Draw α from N(0, 10⁻³), as DARTS, from a stream of its own."""
+    stream = generator(seed, "alphas")
+    for kind in ("normal", "reduce"):
+        supernet.alphas[kind].normal_(0, 1e-3, generator=stream)
+    return supernet
