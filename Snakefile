@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 from suite import image, slurm
 from suite.plan import load
-from suite.spec import listed
+from suite.definition.spec import listed
 from snakemake.settings.types import DeploymentMethod
 
 # Jobs find this Python and this checkout, wherever Snakemake was started from.
@@ -139,8 +139,7 @@ rule train:
         data=ancient(lambda wildcards: f"data/{TRIALS[wildcards.trial].dataset}.h5"),
         search=genotype_of,
     output:
-        run="results/runs/trial/{trial}/train.h5",
-        weights="results/runs/trial/{trial}/weights.pt",
+        "results/runs/trial/{trial}/train.h5",  # with weights.pt beside it, unless the trial is skipped
     log:
         "logs/trial/{trial}/train.log",
     threads: lambda wildcards: TRIALS[wildcards.trial].threads
@@ -149,7 +148,7 @@ rule train:
     params:
         trial=lambda wildcards: json.dumps(TRIALS[wildcards.trial].params),
         image=IMAGE,
-        folder=lambda wildcards, output: str(Path(output.run).parent),
+        folder=lambda wildcards, output: str(Path(output[0]).parent),
         search=lambda wildcards, input: f"--search {shlex.quote(input.search)}" if input.search else "",
     shell:
         "python -m suite.run train --params {params.trial:q} --data {input.data:q} {params.search} --out {params.folder:q}"
@@ -159,8 +158,7 @@ rule train:
 rule evaluate:
     input:
         data=ancient(lambda wildcards: f"data/{TRIALS[wildcards.trial].dataset}.h5"),
-        run=rules.train.output.run,
-        weights=rules.train.output.weights,
+        run=rules.train.output,
     output:
         "results/runs/trial/{trial}/evaluation-{evaluation}.h5",
     log:
@@ -171,7 +169,7 @@ rule evaluate:
     params:
         evaluation=lambda wildcards: json.dumps(EVALUATIONS[wildcards.trial, wildcards.evaluation].params),
         image=IMAGE,
-        folder=lambda wildcards, input: str(Path(input.run).parent),
+        folder=lambda wildcards, input: str(Path(str(input.run)).parent),
     shell:
         "python -m suite.run evaluate --params {params.evaluation:q} --data {input.data:q}"
         " --trial {params.folder:q} --out {output:q}"

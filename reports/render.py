@@ -10,8 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from bionas.files import replacing
 from reports import against, charts, tables
-from suite import store
 
 HERE = Path(__file__).parent
 
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.out.exists() and args.out.resolve() == args.metrics.resolve():
         raise ValueError(f"{args.out}: would replace the metrics by their report")
     page = render(tables.read(args.metrics))
-    with store.replacing(args.out) as partial:
+    with replacing(args.out) as partial:
         partial.write_text(page, encoding="utf-8")
     print(f"{args.out}: {len(page.encode()) / 1024:.0f} KiB, open it in a browser")
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bionas.files import replacing
 from suite import store
 
 
@@ -89,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     if missed:
         sys.exit(1)
     if args.out:
-        with store.replacing(args.out) as partial:
+        with replacing(args.out) as partial:
             partial.write_text(text + "\n")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 
+from bionas.files import replacing
 from suite import store
 from suite.check import judge
 from suite.plan import Plan, load
@@ -17,7 +18,7 @@ from suite.plan import Plan, load
 def collect(planned: Plan, runs: Path, out: Path) -> int:
     """Copy the plan's runs into `out` and return how many. Raises ValueError for a run that is missing or damaged."""
     copied = {}
-    with store.replacing(out) as partial, h5py.File(partial, "w") as file:
+    with replacing(out) as partial, h5py.File(partial, "w") as file:
         file.attrs.update(format=store.FORMAT, benchmark=planned.name)
         file["plan"] = json.dumps(planned.to_dict(), sort_keys=True)
         file["definition"] = planned.benchmark.text

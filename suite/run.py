@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from suite.job import StopFlag
-from suite.stages.calibrate import calibrate
-from suite.stages.evaluate import evaluate
-from suite.stages.search import search
-from suite.stages.train import train
+from suite.jobs.calibrate import calibrate
+from suite.jobs.evaluate import evaluate
+from suite.jobs.resume import StopFlag
+from suite.jobs.search import search
+from suite.jobs.train import train
 
 
 def main(argv: Iterable[str] | None = None) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from suite.job import keep_memory
+from suite.jobs.machine import keep_memory
 
 THREADS = 2
 ROWS: list[Row] = []

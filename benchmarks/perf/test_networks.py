@@ -4,9 +4,7 @@ import peers
 import pytest
 from torch import nn
 
-from bionas.networks import parts
-from bionas.networks.cells import Network
-from bionas.networks.resnet import resnet20
+from bionas.networks import Network, parts, resnet20
 from bionas.rules import RULES, RuleConv2d
 from bionas.space import SearchSpace, random_genotype
 

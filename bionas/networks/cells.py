@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bionas.networks.ops import FactorizedReduce, ReLUConvBN, build, conv
-from bionas.networks.parts import Normalize
+from bionas.networks.parts import DEFAULTS, Normalize, Options
 from bionas.rules import RuleLinear, seed_feedback
 from bionas.space import Gene, Genotype, edge_stride, reductions
 
@@ -84,19 +84,15 @@ class Network(nn.Module):
         scope: str = "cells",
         outer_rule: str = "bp",
         released: bool = False,
-        mean: Sequence[float] = (0.0,),
-        std: Sequence[float] = (1.0,),
-        scale: str = "init_std",
-        init: str = "xavier",
-        brsf_redraw: str = "update",
+        options: Options = DEFAULTS,
     ) -> None:
         super().__init__()
         check_image_size(image_size)
-        learning = {"scale": scale, "init": init, "brsf_redraw": brsf_redraw}
+        learning = options.learning
         outer = outer_rule if scope == "all" else "bp"
         nodes = len(genotype.normal) // 2
         self.drop_path = 0.0
-        self.normalize = Normalize(mean, std)
+        self.normalize = Normalize(options.mean, options.std)
         width = 3 * channels
         self.stem = nn.Sequential(conv(in_channels, width, 3, padding=1, rule=outer, **learning), nn.BatchNorm2d(width))
         self.cells = nn.ModuleList()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,28 @@ from torch import Tensor, nn
 from bionas.rules import seed_feedback
 from bionas.rules.feedback import INITS, FeedbackOwner
 from bionas.seeds import generator
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every network is told beside its shape and rules: how its images are normalised, and how its feedback is set up.
+
+    `mean` and `std` are per channel, of images in [0, 1]; `scale` (of uSF), `init` (the range of R) and `brsf_redraw` as in `RuleConv2d`.
+    """
+
+    mean: Sequence[float] = (0.0,)
+    std: Sequence[float] = (1.0,)
+    scale: str = "init_std"
+    init: str = "xavier"
+    brsf_redraw: str = "update"
+
+    @property
+    def learning(self) -> dict[str, str]:
+        """Return what layers are told."""
+        return {"scale": self.scale, "init": self.init, "brsf_redraw": self.brsf_redraw}
+
+
+DEFAULTS = Options()
 
 
 class Normalize(nn.Module):

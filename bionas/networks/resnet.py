@@ -6,12 +6,10 @@ new channels), which has no weights and so no rule. Every conv and linear follow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bionas.networks.parts import Normalize
+from bionas.networks.parts import DEFAULTS, Normalize, Options
 from bionas.rules import RuleConv2d, RuleLinear, connect_output, seed_feedback
 
 
@@ -42,24 +40,20 @@ class ResNet(nn.Module):
         rule: str,
         num_classes: int = 10,
         in_channels: int = 3,
-        mean: Sequence[float] = (0.0,),
-        std: Sequence[float] = (1.0,),
-        scale: str = "init_std",
-        init: str = "xavier",
-        brsf_redraw: str = "update",
+        options: Options = DEFAULTS,
     ) -> None:
         super().__init__()
-        options = {"rule": rule, "scale": scale, "init": init, "brsf_redraw": brsf_redraw}
-        self.normalize = Normalize(mean, std)
-        self.conv = RuleConv2d(in_channels, 16, 3, padding=1, bias=False, **options)
+        learning = {"rule": rule, **options.learning}
+        self.normalize = Normalize(options.mean, options.std)
+        self.conv = RuleConv2d(in_channels, 16, 3, padding=1, bias=False, **learning)
         self.bn = nn.BatchNorm2d(16)
         widths = [16] * n + [32] * n + [64] * n
         self.blocks = nn.Sequential()
         before = 16
         for width in widths:
-            self.blocks.append(Block(before, width, 1 if width == before else 2, **options))
+            self.blocks.append(Block(before, width, 1 if width == before else 2, **learning))
             before = width
-        self.linear = RuleLinear(64, num_classes, **options)
+        self.linear = RuleLinear(64, num_classes, **learning)
         self.output = connect_output(self)
         seed_feedback(self, 0)
 
@@ -69,11 +63,11 @@ class ResNet(nn.Module):
             return self.output.listen(self.linear(self.blocks(x).mean((2, 3))))
 
 
-def resnet20(rule: str, num_classes: int = 10, in_channels: int = 3, **options) -> ResNet:
-    """Return a ResNet-20 under `rule`; `options` are `mean`, `std`, `scale`, `init` and `brsf_redraw`."""
-    return ResNet(3, rule, num_classes, in_channels, **options)
+def resnet20(rule: str, num_classes: int = 10, in_channels: int = 3, options: Options = DEFAULTS) -> ResNet:
+    """Return a ResNet-20 under `rule`."""
+    return ResNet(3, rule, num_classes, in_channels, options)
 
 
-def resnet56(rule: str, num_classes: int = 10, in_channels: int = 3, **options) -> ResNet:
-    """Return a ResNet-56 under `rule`; `options` are `mean`, `std`, `scale`, `init` and `brsf_redraw`."""
-    return ResNet(9, rule, num_classes, in_channels, **options)
+def resnet56(rule: str, num_classes: int = 10, in_channels: int = 3, options: Options = DEFAULTS) -> ResNet:
+    """Return a ResNet-56 under `rule`."""
+    return ResNet(9, rule, num_classes, in_channels, options)

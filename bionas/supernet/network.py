@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bionas.networks.ops import FactorizedReduce, ReLUConvBN, build
-from bionas.networks.parts import Normalize
+from bionas.networks.parts import DEFAULTS, Normalize, Options
 from bionas.rules import RuleLinear, seed_feedback
 from bionas.seeds import generator
 from bionas.space import SearchSpace, edge_stride, edges, reductions
@@ -115,16 +115,12 @@ class Supernet(nn.Module):
         cells: int,
         nodes: int,
         fused: bool = True,
-        mean: Sequence[float] = (0.0,),
-        std: Sequence[float] = (1.0,),
-        scale: str = "init_std",
-        init: str = "xavier",
-        brsf_redraw: str = "update",
+        options: Options = DEFAULTS,
     ) -> None:
         super().__init__()
-        learning = {"scale": scale, "init": init, "brsf_redraw": brsf_redraw}
+        learning = options.learning
         self.space, self.nodes, self.fused = space, nodes, fused
-        self.normalize = Normalize(mean, std)
+        self.normalize = Normalize(options.mean, options.std)
         self.stem = nn.Sequential(nn.Conv2d(in_channels, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
         self.cells = nn.ModuleList()
         before = last = 3 * channels

@@ -7,7 +7,7 @@ from torch import nn
 
 from bionas import catalog
 from bionas.attacks import CHUNK, chunks, evaluate
-from bionas.networks.resnet import resnet20
+from bionas.networks import Options, resnet20
 from bionas.rules import RuleConv2d, RuleLinear
 
 
@@ -125,7 +125,7 @@ def test_gradient_says_which_way_the_attack_steps(rule):
 
 def test_normalisation_inside_the_model_keeps_pixels_in_the_ball():
     images, labels = problem()
-    model = resnet20("usf", 4, 3, mean=[0.5], std=[0.1])
+    model = resnet20("usf", 4, 3, Options(mean=[0.5], std=[0.1]))
     adversarial = evaluate(model, images, labels, "fgsm", keep_adversarial=True).adversarial
     assert (adversarial - images).abs().max().item() == pytest.approx(0.35, abs=1e-6)
 

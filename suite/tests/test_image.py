@@ -6,7 +6,7 @@ import os
 import pytest
 
 from suite import image, store
-from suite.job import Checkpoint
+from suite.jobs.resume import Checkpoint
 
 
 def test_a_file_is_its_checksum_and_a_changed_one_another(tmp_path):
@@ -50,12 +50,16 @@ def test_provenance_names_the_image_and_its_files_checksum(tmp_path, monkeypatch
 def test_what_another_image_made_is_neither_finished_nor_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.setenv(image.CHOSEN, "sha256:a")
     params = {"seed": 1}
+
+    def checkpoint():
+        return Checkpoint(tmp_path / "train.h5", "x", params, 0, lambda: False)
+
     store.write(tmp_path / "run.h5", store.Run(stage="train", id="x", params=params, provenance={"image": "sha256:a"}))
-    Checkpoint(tmp_path / "checkpoint", params, 0).save({"epoch": 3})
+    checkpoint().save({"epoch": 3})
     assert store.finished(tmp_path / "run.h5", params)
-    assert Checkpoint(tmp_path / "checkpoint", params, 0).load() == {"epoch": 3}
+    assert checkpoint().load() == {"epoch": 3}
     monkeypatch.setenv(image.CHOSEN, "sha256:b")
     assert not store.finished(tmp_path / "run.h5", params)
-    assert Checkpoint(tmp_path / "checkpoint", params, 0).load() is None
+    assert checkpoint().load() is None
     monkeypatch.delenv(image.CHOSEN)  # by hand, outside of any image: what is there is there
     assert store.finished(tmp_path / "run.h5", params)

@@ -7,7 +7,8 @@ import pytest
 
 from data_prep import cifar
 from reports import against
-from suite import plan, spec
+from suite import plan
+from suite.definition import spec
 
 PAPER = Path(__file__).parents[2] / "benchmarks" / "paper.yaml"
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bionas import catalog, rules
-from bionas.networks import account, parts
+from bionas.networks import DEFAULTS, Normalize, Options, account, parts
 from bionas.rules import RULES, RuleConv2d, RuleLinear
 
 README = Path(__file__).parents[3] / "README.md"
@@ -17,7 +17,7 @@ README = Path(__file__).parents[3] / "README.md"
 def example():
     """The class that the README prints."""
     (code,) = re.findall(r"^```python\n(class CNN3.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-    names = {"nn": nn, "Normalize": parts.Normalize, "connect_output": rules.connect_output}
+    names = {"nn": nn, "DEFAULTS": DEFAULTS, "Normalize": Normalize, "connect_output": rules.connect_output}
     exec(code, names | {"RuleConv2d": RuleConv2d, "RuleLinear": RuleLinear}, found := {})
     return found["CNN3"]
 
@@ -33,7 +33,7 @@ def images(n=2):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_learns_under_every_rule(make, rule):
-    network = make(rule, 7, 1, mean=[0.3], std=[0.2])
+    network = make(rule, 7, 1, options=Options(mean=[0.3], std=[0.2]))
     logits = network(images())
     assert logits.shape == (2, 7)
     logits.square().sum().backward()
@@ -47,13 +47,15 @@ def test_every_conv_and_linear_follows_the_rule(make, rule):
 
 
 def test_normalisation_is_part_of_it_images_shifted_and_scaled_give_the_same_logits(make):
-    plain, normalised = (parts.initialise(make("fa", 7, 1, **options), 0).double() for options in ({}, {"mean": [0.3], "std": [0.2]}))
+    plain, normalised = (
+        parts.initialise(make("fa", 7, 1, options=options), 0).double() for options in (Options(), Options(mean=[0.3], std=[0.2]))
+    )
     x = images().double()
     torch.testing.assert_close(normalised.eval()(0.2 * x + 0.3), plain.eval()(x), rtol=1e-6, atol=1e-6)  # 0.3 and 0.2 are float32's
 
 
 def test_options_reach_every_layer(make):
-    network = make("usf", 7, 1, scale="rms", init="kaiming", brsf_redraw="forward")
+    network = make("usf", 7, 1, options=Options(scale="rms", init="kaiming", brsf_redraw="forward"))
     layers = [m for m in network.modules() if isinstance(m, RuleConv2d | RuleLinear)]
     assert layers and {(layer.scale, layer.init, layer.redraw) for layer in layers} == {("rms", "kaiming", "forward")}
 

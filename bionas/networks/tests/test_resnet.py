@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from bionas.networks import account, parts
-from bionas.networks.resnet import resnet20, resnet56
+from bionas.networks import Options, account, parts, resnet20, resnet56
 from bionas.rules import RULES
 
 
@@ -46,5 +45,5 @@ def test_initial_weights_are_xavier():
 
 
 def test_normalisation_is_the_first_layer():
-    first = next(iter(resnet20("bp", mean=[0.5], std=[0.25]).children()))
+    first = next(iter(resnet20("bp", options=Options(mean=[0.5], std=[0.25])).children()))
     torch.testing.assert_close(first(torch.full((1, 1, 2, 2), 0.75)), torch.ones(1, 1, 2, 2))

@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bionas.networks import parts
-from bionas.networks.resnet import resnet20
+from bionas.networks import parts, resnet20
 from bionas.rules import RuleConv2d, convert, true_gradient
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from bionas.kernels.batched import fold, pad, taps
-from bionas.networks import parts
+from bionas.networks import Options, parts
 from bionas.rules import RuleConv2d, advance, feedback_owners, true_gradient
 from bionas.space import SearchSpace
 from bionas.supernet import Supernet, initialise_alphas
@@ -20,7 +20,7 @@ def twins(rules=BIO, protocol="repaired", none=False, nodes=2, dtype=torch.float
     """The plain and the fused form, alike in weights and α, α far from uniform."""
     nets = []
     for fused in (False, True):
-        net = Supernet(SearchSpace(rules, protocol, none), 1, 10, 4, 3, nodes, fused=fused, **learning).to(dtype)
+        net = Supernet(SearchSpace(rules, protocol, none), 1, 10, 4, 3, nodes, fused, Options(**learning)).to(dtype)
         parts.initialise(net, 0, learning.get("init", "xavier"))
         initialise_alphas(net, 0)
         for alphas in net.alphas.values():

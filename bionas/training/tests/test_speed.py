@@ -9,8 +9,7 @@ from torch import nn
 
 from bionas.catalog import RULES, SPEED
 from bionas.dataset import Augment
-from bionas.networks import parts
-from bionas.networks.cells import Network
+from bionas.networks import Network, Options, parts
 from bionas.rules import RuleConv2d, RuleLinear
 from bionas.space import PUBLISHED
 from bionas.training.data import Split, TrainingData
@@ -25,7 +24,7 @@ def net(rule="fa"):
 
 
 def cell():
-    size = {"channels": 4, "cells": 3, "image_size": 8, "auxiliary": False, "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    size = {"channels": 4, "cells": 3, "image_size": 8, "auxiliary": False, "options": Options((0.5,) * 3, (0.25,) * 3)}
     return parts.initialise(Network(PUBLISHED["biodarts"], 3, 5, **size), 0)
 
 

@@ -6,35 +6,30 @@ import argparse
 import time
 from typing import Any
 
-from suite import job, store
-from suite.job import Checkpoint, StopFlag
-from suite.progress import Bar
+from suite import store
+from suite.jobs import machine, network, parameters
+from suite.jobs.progress import Bar
+from suite.jobs.resume import Checkpoint, StopFlag, turn
 
 
 def evaluate(args: argparse.Namespace, stop: StopFlag) -> None:
     """Attack one trained trial: its evaluation file."""
-    params = job.read_params(args.params, job.EVALUATION_KEYS)
+    params = parameters.read(args.params, "evaluation")
     trained = store.read(args.trial / "train.h5")
     params = {"trial": trained.id, **params}
-    checkpoint = Checkpoint(args.out.with_suffix(".checkpoint"), params, args.checkpoint_seconds)
-    with store.locked(args.trial, stop) as got:
-        if not got:
-            job.ask_to_go_on(trained.id)
-        elif store.finished(args.out, params):
-            checkpoint.remove()
-            print(f"{args.out}: finished already")
-        elif trained.status != "ok":
+    with turn(args.out, trained.id, params, stop) as mine:
+        if mine and trained.status == "ok":
+            _evaluate(trained, params, args, stop)
+        elif mine:
             status = f"skipped(parent {trained.status})"
             store.write(args.out, store.Run(stage="evaluation", id=trained.id, params=params, status=status))
             print(f"{trained.id}: {status}; wrote {args.out}")
-        else:
-            _evaluate(trained, params, args, stop, checkpoint)
 
 
-def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, checkpoint: Checkpoint) -> None:
-    started = time.monotonic()
+def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespace, stop: StopFlag) -> None:
     seed = trained.params["seed"]
-    device = job.set_up(trained.params["device"], trained.params["threads"], seed, stop)
+    here = machine.set_up(trained.params["device"], trained.params["threads"], seed, stop)
+    checkpoint = Checkpoint(args.out, trained.id, params, args.checkpoint_seconds, stop)
     import torch
 
     from bionas import attacks, catalog, dataset
@@ -46,11 +41,11 @@ def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespa
     content = dataset.read(args.data)
     if content.checksum != trained.metrics["dataset_checksum"]:
         raise ValueError(f"{args.data}: not the data that {trained.id} was trained on")
-    model = job.build(trained.params, content, trained.metrics.get("genotype"))
-    job.load_weights(model, args.trial / "weights.pt", trained)
-    model.to(device).eval()
+    model = network.build(trained.params, content, trained.metrics.get("genotype"))
+    network.load_weights(model, network.weights_of(args.trial / "train.h5"), trained)
+    model.to(here.device).eval()
     ids = torch.randperm(len(content.test_labels), generator=generator(0, "attacked images"))[: params["images"]].sort().values
-    images, labels = next(data.Split.of(content.test_images, content.test_labels, device).at(ids).chunks(len(ids)))
+    images, labels = next(data.Split.of(content.test_images, content.test_labels, here.device).at(ids).chunks(len(ids)))
 
     # {attack/gradient: chunks of outcomes so far}; an attack is done when it has all of its chunks.
     done: dict[str, dict[str, Any]] = checkpoint.load() or {}
@@ -67,10 +62,8 @@ def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespa
                 part["seconds"] += time.monotonic() - tick
                 tick = time.monotonic()
                 bar.at(sum(len(p["clean"]) for p in done.values()))
-                if stop() or checkpoint.due():
+                if checkpoint.due():
                     checkpoint.save(done)
-                if stop():
-                    job.ask_to_go_on(trained.id)
             robust = _percent(torch.cat(part["robust"]))
             note = f"{part['seconds']:7.2f} s" if before < num_chunks else "done before"
             bar.line(f"attack {attack:10s} through {gradient:5s}  robust {robust:6.2f} %  {note}")
@@ -89,11 +82,10 @@ def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespa
         metrics=metrics,
         arrays=arrays,
         timings={
-            **store.usage(started),
+            **here.usage(),
             **{f"seconds_{k.replace('/', '_')}": r["seconds"] for k, r in done.items()},
-            **job.device_memory(),
         },
-        provenance=store.provenance(job.device_name(device), trained.params["threads"], seed),
+        provenance=here.provenance(),
     )
     store.write(args.out, run)
     checkpoint.remove()

@@ -12,7 +12,8 @@ from pathlib import Path
 import h5py
 import pytest
 
-from suite import plan, runs, spec, store
+from suite import plan, store
+from suite.definition import runs, spec
 
 DEFINITION = """
 name: job

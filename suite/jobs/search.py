@@ -7,36 +7,29 @@ import time
 from pathlib import Path
 from typing import Any
 
-from suite import job, store
-from suite.job import Checkpoint, StopFlag
-from suite.progress import Bar
+from suite import store
+from suite.jobs import machine, parameters
+from suite.jobs.progress import Bar
+from suite.jobs.resume import Checkpoint, StopFlag, turn
 
 
 def search(args: argparse.Namespace, stop: StopFlag) -> None:
     """Search for a genotype: DIR/search.h5."""
-    params = job.read_run_params(args.params, "search")
-    out = args.out / "search.h5"
-    with store.locked(args.out, stop) as got:
-        if not got:
-            job.ask_to_go_on(params["id"])
-        job.refuse_foreign(out, params["id"])
-        if store.finished(out, params):
-            (args.out / "search.checkpoint").unlink(missing_ok=True)
-            print(f"{out}: finished already")
-        else:
+    params, out = parameters.read(args.params, "search"), args.out / "search.h5"
+    with turn(out, params["id"], params, stop) as mine:
+        if mine:
             _search(params, args, stop, out)
 
 
 def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out: Path) -> None:
-    started = time.monotonic()
     settings, seed = params["settings"], params["seed"]
-    device = job.set_up(params["device"], params["threads"], seed, stop)
+    here = machine.set_up(params["device"], params["threads"], seed, stop)
     from importlib import import_module
 
     import numpy as np
 
     from bionas import catalog, dataset
-    from bionas.networks import account, parts
+    from bionas.networks import Options, account, initialise
     from bionas.networks.cells import check_image_size
     from bionas.search.common import SearchData, SearchState, WeightSettings
     from bionas.space import SearchSpace
@@ -47,22 +40,21 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     check_image_size(content.image_shape[1])
     null = params["method"].endswith("-null")
     method = import_module(catalog.SEARCHERS[params["method"].removesuffix("-null")].module)
-    weights, own = job.chosen(WeightSettings, settings), job.chosen(method.Settings, settings)
-    training = data.Split.of(content.train_images, content.train_labels, device)
+    weights, own = parameters.chosen(WeightSettings, settings), parameters.chosen(method.Settings, settings)
+    training = data.Split.of(content.train_images, content.train_labels, here.device)
     augment = content.augment if settings["augment"] else dataset.Augment()
     crop_and_flip = dataset.Augment(augment.crop, augment.flip)
     halves = SearchData.split(training, crop_and_flip, settings["batch_size"], seed, null, settings["images"])
     space = SearchSpace(params["rule_set"], settings["space"], none=method.NONE)
     size = {name: settings[name] for name in ("channels", "cells", "nodes")}
-    learning = {name: settings[name] for name in job.LEARNING if name in settings}
-    options = {"fused": method.MIXES, "mean": content.mean, "std": content.std, **learning}
-    supernet = Supernet(space, content.image_shape[0], len(content.classes), **size, **options)
-    supernet = initialise_alphas(parts.initialise(supernet, seed, settings["init"]), seed).to(device)
+    options = parameters.chosen(Options, {**settings, "mean": content.mean, "std": content.std})
+    supernet = Supernet(space, content.image_shape[0], len(content.classes), **size, fused=method.MIXES, options=options)
+    supernet = initialise_alphas(initialise(supernet, seed, settings["init"]), seed).to(here.device)
 
     state = SearchState.start(supernet, weights)
     method.prepare(state, own)
     seconds = 0.0
-    checkpoint = Checkpoint(args.out / "search.checkpoint", {**params, "on": device.type}, args.checkpoint_seconds)
+    checkpoint = Checkpoint(out, params["id"], {**params, "on": here.device.type}, args.checkpoint_seconds, stop)
     if saved := checkpoint.load():
         state.load_state_dict(saved["search"])
         seconds = saved["seconds"]
@@ -77,10 +69,8 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
                 bar.line(_search_line(state, weights.epochs, time.monotonic() - tick))
                 seconds += time.monotonic() - tick
                 tick = time.monotonic()
-            if stop() or checkpoint.due():
+            if checkpoint.due():
                 checkpoint.save({"search": state.state_dict(), "seconds": seconds})
-            if stop():
-                job.ask_to_go_on(params["id"])
 
     metrics: dict[str, Any] = {name: column[-1] for name, column in state.curves.items() if name != "lr" and column[-1] == column[-1]}
     metrics |= {"num_parameters": account.num_parameters(supernet), "candidates": len(space)}
@@ -101,8 +91,8 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
         status=state.status,
         metrics=metrics,
         arrays=arrays,
-        timings={**store.usage(started), "search_seconds": seconds, **job.device_memory()},
-        provenance=store.provenance(job.device_name(device), params["threads"], seed),
+        timings={**here.usage(), "search_seconds": seconds},
+        provenance=here.provenance(),
     )
     store.write(out, run)
     checkpoint.remove()

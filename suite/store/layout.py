@@ -1,4 +1,4 @@
-"""The one HDF5 layout: how a run is written, read, locked and compared. Imports no torch.
+"""The one HDF5 layout: how a run is written and read.
 
 A run is a file of its own or a group of metrics.h5, and reads the same from both:
 
@@ -12,35 +12,23 @@ A run is a file of its own or a group of metrics.h5, and reads the same from bot
 
 from __future__ import annotations
 
-import argparse
-import fcntl
-import hashlib
 import json
-import os
-import platform
-import resource
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
 
-from bionas.files import replacing, sweep
+from bionas.files import replacing
 from suite import image
 
 FORMAT = 1
 STAGES = ("search", "train", "evaluation")
 FIXED = ("format", "stage", "id", "params", "status")
 UNDIGESTED = ("provenance", "timings")
-PACKAGES = ("torch", "torchvision", "torchattacks", "numpy", "h5py")
 
 
 @dataclass(frozen=True)
@@ -55,9 +43,6 @@ class Run:
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     timings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
-
-
-# ---------------------------------------------------------------------------------------------- writing and reading
 
 
 def write(path: Path, run: Run) -> None:
@@ -167,141 +152,3 @@ def finished(path: Path, params: Mapping[str, Any]) -> bool:
     except ValueError:
         return False
     return run.params == json.loads(json.dumps(params)) and image.chosen() in ("", run.provenance.get("image"))
-
-
-# ---------------------------------------------------------------------------------------------- comparing
-
-
-def digest(path: Path) -> str:
-    """Hash everything in an HDF5 file but provenance and timings: equal digests mean the same numbers to the bit."""
-    total = hashlib.sha256()
-
-    def add(*parts: object) -> None:
-        for part in parts:
-            data = part if isinstance(part, bytes) else str(part).encode()
-            total.update(len(data).to_bytes(8, "big") + data)
-
-    def visit(node: h5py.Group) -> None:
-        for name in sorted(node.attrs):
-            add(node.name, "@", name, *_canonical(node.attrs[name]))
-        for name in sorted(node):
-            if name in UNDIGESTED:
-                continue
-            child = node[name]
-            add(child.name)
-            if isinstance(child, h5py.Dataset):
-                add(*_canonical(child[()]))
-            else:
-                visit(child)
-
-    with opened(path) as file:
-        visit(file)
-    return total.hexdigest()
-
-
-def _canonical(value: Any) -> tuple[object, ...]:
-    array = np.asarray(value)
-    if array.dtype.kind in "OUS":  # text, whatever its encoding in the file
-        return ("text", array.shape, json.dumps([v.decode() if isinstance(v, bytes) else str(v) for v in array.ravel().tolist()]))
-    return (array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
-
-
-# ---------------------------------------------------------------------------------------------- one writer
-
-
-@contextmanager
-def locked(directory: Path, should_stop: Callable[[], bool] = lambda: False) -> Iterator[bool]:
-    """Be the one process that works on a run. Who comes second waits, and says for whom.
-
-    A killed Snakemake leaves its jobs alive; the lock is the kernel's, so it ends with its holder, however that dies. Yields whether
-    the lock was got; it is not if `should_stop` says so first.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("a+") as file:
-        got = _try_lock(file)
-        if not got:
-            file.seek(0)
-            print(f"{directory}: {file.read().strip() or 'another process'} works on this run; waiting for it", flush=True)
-        while not got and not should_stop():
-            time.sleep(0.2)
-            got = _try_lock(file)
-        if got:
-            file.seek(0)
-            file.truncate()
-            file.write(f"process {os.getpid()} on {platform.node()}, since {_now()}")
-            file.flush()
-            sweep(directory)
-        yield got
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-# ---------------------------------------------------------------------------------------------- provenance
-
-
-def provenance(device: str, threads: int, seed: int) -> dict[str, Any]:
-    """Say where a run comes from: code, image, machine, versions, command."""
-    return {
-        "commit": _git("rev-parse", "HEAD") or "unknown",
-        "dirty": {None: "unknown", "": "no"}.get(_git("status", "--porcelain", "--untracked-files=no"), "yes"),
-        **image.provenance(),
-        "device": device,
-        "machine": f"{platform.system()} {platform.machine()}",
-        "threads": threads,
-        "seed": seed,
-        "python": platform.python_version(),
-        **{f"version_{name}": _version(name) for name in PACKAGES},
-        "argv": " ".join(sys.argv),
-        "finished": _now(),
-    }
-
-
-def usage(started: float) -> dict[str, float]:
-    """Return seconds since `started` (time.monotonic) and the process's peak resident memory in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": time.monotonic() - started, "peak_memory_mib": peak}
-
-
-def _git(*args: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *args], capture_output=True, text=True, timeout=10, check=False, cwd=Path(__file__).parent)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-# ---------------------------------------------------------------------------------------------- command line
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m suite.store",
-        description="Print the digest of results files: a hash of all numbers, without provenance and timings.",
-    )
-    parser.add_argument("files", nargs="+", type=Path, help="run files or metrics.h5")
-    for path in parser.parse_args(argv).files:
-        print(f"{digest(path)}  {path}")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"suite.store: {error}")

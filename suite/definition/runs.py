@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from bionas import catalog
-from suite import spec
+from suite.definition import schema
 
 NUMERICS = 5  # raised by a commit that moves numbers; hashed into every id
 
@@ -43,29 +43,42 @@ class Evaluation:
         return _hash(self.params)
 
 
-@dataclass(frozen=True)
-class Search:
-    """One search for a genotype. `name` is method-set, as definitions and reports call it."""
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What a search and a trial share. `protocols` names the rows of settings that it stands for."""
+
+    STAGE: ClassVar[str]
+    OWN: ClassVar[tuple[str, ...]]  # fields that shape numbers, beside those of every run
 
     dataset: str
-    name: str
-    method: str
-    rule_set: tuple[str, ...]
     seed: int
     settings: Mapping[str, Any]
     device: str
     threads: int
     protocols: tuple[str, ...]
-    overrides: tuple[str, ...]
+    overrides: tuple[str, ...]  # settings in which the definition departs from its protocol
 
     @cached_property
     def params(self) -> dict[str, Any]:
         """Every parameter that shapes the numbers, and the id that they hash to."""
-        return _with_id("search", _shaping(self, ("name", "method", "rule_set")))
+        fields = {name: getattr(self, name) for name in ("dataset", *self.OWN, "seed", "settings", "device", "threads")}
+        shaping = json.loads(json.dumps({**fields, "settings": dict(self.settings), "numerics": NUMERICS}))
+        return {"id": run_id(self.STAGE, shaping), **shaping}
 
     @property
     def id(self) -> str:
-        return self.params["id"]
+        return str(self.params["id"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(Planned):
+    """One search for a genotype. `name` is method-set, as definitions and reports call it."""
+
+    STAGE, OWN = "search", ("name", "method", "rule_set")
+
+    name: str
+    method: str
+    rule_set: tuple[str, ...]
 
     @property
     def metrics(self) -> list[str]:
@@ -73,34 +86,20 @@ class Search:
         return ["train_loss", "train_accuracy", "val_accuracy"] + (["val_loss"] if self.method != "random" else [])
 
 
-@dataclass(frozen=True)
-class Trial:
+@dataclass(frozen=True, kw_only=True)
+class Trial(Planned):
     """One network trained under one assignment of rules with one seed.
 
     `network` is a model's, a published genotype's or a search's name; `parent` the search that makes its genotype, by id. `rules` is
-    a rule, or searched, or shuffled. `protocols` names the rows of settings that it stands for.
+    a rule, or searched, or shuffled.
     """
 
-    dataset: str
+    STAGE, OWN = "trial", ("network", "parent", "rules")
+
     network: str
     parent: str | None
     rules: str
-    seed: int
-    settings: Mapping[str, Any]
-    device: str
-    threads: int
-    protocols: tuple[str, ...]
-    overrides: tuple[str, ...]  # settings in which the definition departs from its protocol
     evaluation: Evaluation | None
-
-    @cached_property
-    def params(self) -> dict[str, Any]:
-        """Every parameter that shapes the numbers, and the id that they hash to."""
-        return _with_id("trial", _shaping(self, ("network", "parent", "rules")))
-
-    @property
-    def id(self) -> str:
-        return self.params["id"]
 
     @property
     def metrics(self) -> list[str]:
@@ -128,18 +127,9 @@ def run_id(stage: str, params: Mapping[str, Any]) -> str:
         source = params["parent"].partition("/")[0] if params["parent"] else params["dataset"]
         network = params["network"] if source == params["dataset"] else f"{params['network']}@{source}"
         what = f"{network}/{params['rules']}"
-    differing = {k: v for k, v in params["settings"].items() if v != spec.default_settings(section_of(stage, params)).get(k)}
+    differing = {k: v for k, v in params["settings"].items() if v != schema.default_settings(section_of(stage, params)).get(k)}
     readable = "-".join([f"seed{params['seed']}", *(f"{k}{_word(v)}" for k, v in differing.items())])[:100]
     return f"{params['dataset']}/{what}/{readable}-{_hash(params)}"
-
-
-def _shaping(run: Search | Trial, own: tuple[str, ...]) -> dict[str, Any]:
-    fields = {name: getattr(run, name) for name in ("dataset", *own, "seed", "settings", "device", "threads")}
-    return json.loads(json.dumps({**fields, "settings": dict(run.settings), "numerics": NUMERICS}))
-
-
-def _with_id(stage: str, shaping: dict[str, Any]) -> dict[str, Any]:
-    return {"id": run_id(stage, shaping), **shaping}
 
 
 def _hash(params: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import pytest
 from jsonschema import Draft202012Validator
 
-from suite import spec
+from suite.definition import schema, spec
 
 GOOD = """
 name: good
@@ -164,17 +164,17 @@ def test_every_key_of_the_format_is_documented_and_every_default_allowed():
                 Draft202012Validator(wrapped).validate({key: child["default"]})
             visit(child, f"{path}.{key}")
 
-    visit(spec.schema(), "")
+    visit(schema.schema(), "")
 
 
 def test_a_protocols_row_holds_settings_of_the_format_alone():
-    for row in spec.protocols().values():
+    for row in schema.protocols().values():
         for section, settings in row.items():
-            assert settings.keys() <= spec.default_settings(section).keys()
+            assert settings.keys() <= schema.default_settings(section).keys()
 
 
 def test_biotorchs_recipe_is_the_default():
-    defaults = spec.default_settings("models")
+    defaults = schema.default_settings("models")
     recipe = {
         "epochs": 250,
         "batch_size": 128,

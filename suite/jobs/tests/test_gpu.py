@@ -7,11 +7,14 @@ import time
 
 import pytest
 
-from suite import gpu
+from suite.jobs import gpu
 
 TWO = "GPU 0: NVIDIA Made-Up (UUID: GPU-aaaa)\nGPU 1: NVIDIA Made-Up (UUID: GPU-bbbb)\n"
 PARTS = "GPU 0: A (UUID: GPU-aaaa)\n  MIG 1g.5gb Device 0: (UUID: MIG-1)\n  MIG 1g.5gb Device 1: (UUID: MIG-2)\nGPU 1: B (UUID: GPU-bbbb)\n"
-HOLD = "import os, sys; from suite import gpu; gpu.take(); print('sees', os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
+HOLD = (
+    "import os, sys; from suite.jobs import gpu; gpu.take(); "
+    "print('sees', os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
+)
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from bionas import catalog, cost
-from bionas.networks import account
-from bionas.networks.cells import Network
+from bionas.networks import Network, account
 from bionas.space import PUBLISHED, SearchSpace, random_genotype
 from bionas.supernet import Supernet
 from data_prep import DATASETS, SIZES, Variant
-from suite import plan, price, spec
+from suite import plan
+from suite.definition import price, schema, spec
 
 BIO = ("fa", "usf", "brsf", "frsf")
 
@@ -77,18 +77,18 @@ def one_model(name):
 
 def test_a_network_of_ones_own_is_priced_by_what_it_is(monkeypatch):
     monkeypatch.setitem(catalog.MODELS, "cnn3", "bionas.networks.resnet:resnet20")  # no depth in its name
-    spec.schema.cache_clear()
+    schema.schema.cache_clear()
     assert one_model("cnn3") == one_model("resnet20") and one_model("cnn3").flops > 0
-    spec.schema.cache_clear()
+    schema.schema.cache_clear()
 
 
 def test_a_network_that_cannot_be_counted_is_named_and_the_rest_is_priced(monkeypatch):
-    monkeypatch.setitem(catalog.MODELS, "cnn3", "suite.tests.test_price:_only_on_wednesdays")
-    spec.schema.cache_clear()
+    monkeypatch.setitem(catalog.MODELS, "cnn3", "suite.definition.tests.test_price:_only_on_wednesdays")
+    schema.schema.cache_clear()
     found = one_model("cnn3")
     assert found.flops == 0 and found.epochs == 250
     assert price.say(found + found, (1.0, "toy")).splitlines()[1:] == ["not counted: cnn3 on 8×8 (closed today)"]
-    spec.schema.cache_clear()
+    schema.schema.cache_clear()
 
 
 def _only_on_wednesdays(rule, num_classes, in_channels):

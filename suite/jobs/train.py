@@ -8,55 +8,49 @@ import time
 from pathlib import Path
 from typing import Any
 
-from suite import job, store
-from suite.job import Checkpoint, StopFlag
-from suite.progress import Bar
+from suite import store
+from suite.jobs import machine, network, parameters
+from suite.jobs.progress import Bar
+from suite.jobs.resume import Checkpoint, StopFlag, turn
 
 
 def train(args: argparse.Namespace, stop: StopFlag) -> None:
     """Train one trial: DIR/train.h5 and DIR/weights.pt."""
-    params = job.read_run_params(args.params, "trial")
-    out, weights = args.out / "train.h5", args.out / "weights.pt"
-    with store.locked(args.out, stop) as got:
-        if not got:
-            job.ask_to_go_on(params["id"])
-        job.refuse_foreign(out, params["id"])
-        if store.finished(out, params) and weights.exists():
-            (args.out / "train.checkpoint").unlink(missing_ok=True)
-            print(f"{out}: finished already")
-        else:
-            _train(params, args, stop, out, weights)
+    params, out = parameters.read(args.params, "trial"), args.out / "train.h5"
+    with turn(out, params["id"], params, stop) as mine:
+        if mine:
+            genotype, skip = _genotype(params, args.search)
+            if skip:
+                store.write(out, store.Run(stage="train", id=params["id"], params=params, status=f"skipped({skip})"))
+                print(f"{params['id']}: skipped({skip}); wrote {out}", flush=True)
+            else:
+                _train(params, genotype, args, stop, out)
 
 
-def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out: Path, weights: Path) -> None:
-    started = time.monotonic()
+def _train(params: dict[str, Any], genotype: str | None, args: argparse.Namespace, stop: StopFlag, out: Path) -> None:
     settings, seed = params["settings"], params["seed"]
-    genotype, skip = _genotype(params, args.search)
-    if skip:
-        _skip(params, skip, out, weights)
-        return
-    device = job.set_up(params["device"], params["threads"], seed, stop)
+    here = machine.set_up(params["device"], params["threads"], seed, stop)
     from bionas import dataset
     from bionas.networks import account
     from bionas.training import data, loop
 
     content = dataset.read(args.data)
-    model = job.build(params, content, genotype).to(device)
-    train_settings = job.chosen(loop.TrainSettings, {"milestones": [], **settings})
+    model = network.build(params, content, genotype).to(here.device)
+    train_settings = parameters.chosen(loop.TrainSettings, {"milestones": [], **settings})
     cutout = settings.get("cutout", 0)
     if cutout > content.augment.cutout:
         raise ValueError(f"cutout: {cutout} pixels of {content.image_shape[1]}; allowed for {content.name}: 0..{content.augment.cutout}")
     augment = content.augment if settings["augment"] else dataset.Augment()
     augment = dataset.Augment(augment.crop, augment.flip, cutout)
-    kept, held_out = data.hold_out(data.Split.of(content.train_images, content.train_labels, device), settings["holdout"], seed)
-    test = data.Split.of(content.test_images, content.test_labels, device)
+    kept, held_out = data.hold_out(data.Split.of(content.train_images, content.train_labels, here.device), settings["holdout"], seed)
+    test = data.Split.of(content.test_images, content.test_labels, here.device)
     if settings["selection"] == "best_test":  # the public code's way; `test_error_of` says so
         held_out = test
     batches = data.TrainingData(kept, augment, settings["batch_size"], seed, content.mean)
 
     state = loop.LoopState.start(model, train_settings)
     epoch_seconds: list[float] = []
-    checkpoint = Checkpoint(args.out / "train.checkpoint", {**params, "on": device.type}, args.checkpoint_seconds)
+    checkpoint = Checkpoint(out, params["id"], {**params, "on": here.device.type}, args.checkpoint_seconds, stop)
     if saved := checkpoint.load():
         state.load_state_dict(saved["loop"])
         epoch_seconds = saved["epoch_seconds"]
@@ -70,10 +64,8 @@ def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out
                 epoch_seconds.append(time.monotonic() - tick)
                 tick = time.monotonic()
                 bar.line(_epoch_line(state, settings["epochs"], epoch_seconds[-1]))
-            if stop() or checkpoint.due():
+            if checkpoint.due():
                 checkpoint.save({"loop": state.state_dict(), "epoch_seconds": epoch_seconds})
-            if stop():
-                job.ask_to_go_on(params["id"])
 
     tested = state.best["epoch"] if state.best else state.epoch - 1
     metrics: dict[str, Any] = {name: column[tested] for name, column in state.curves.items() if name != "lr"}
@@ -90,9 +82,9 @@ def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out
             metrics |= {"test_loss": test_loss, "test_error": 100 - accuracy, "test_error_of": tested_epoch[settings["selection"]]}
         else:
             state.status = "diverged"
-    with store.replacing(weights) as partial:
-        job.save_weights(model, partial)
-    metrics["weights_sha256"] = job.weights_sha256(model)  # now: biotorch's layers draw anew at the next forward
+    weights = network.weights_of(out)
+    network.save_weights(model, weights)
+    metrics["weights_sha256"] = network.sha256(model)  # now: biotorch's layers draw anew at the next forward
     metrics |= {"num_parameters": account.num_parameters(model), "flops": account.flops(model, content.image_shape)}
     for rule, (layers, count) in account.layers_by_rule(model).items():
         metrics |= {f"layers_{rule}": layers, f"weights_{rule}": count}
@@ -107,8 +99,8 @@ def _train(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out
         status=state.status,
         metrics=metrics,
         arrays={f"curves/{name}": column for name, column in state.curves.items()},
-        timings={**store.usage(started), "epoch_seconds": epoch_seconds, **job.device_memory()},
-        provenance=store.provenance(job.device_name(device), params["threads"], seed),
+        timings={**here.usage(), "epoch_seconds": epoch_seconds},
+        provenance=here.provenance(),
     )
     store.write(out, run)
     checkpoint.remove()
@@ -138,13 +130,6 @@ def _genotype(params: dict[str, Any], search_file: Path | None) -> tuple[str | N
         return found.assigned(params["rules"], params["seed"]).to_json(), None
     except ValueError as error:
         return None, str(error).partition(": ")[2]
-
-
-def _skip(params: dict[str, Any], reason: str, out: Path, weights: Path) -> None:
-    with store.replacing(weights) as partial:
-        partial.write_bytes(b"")
-    store.write(out, store.Run(stage="train", id=params["id"], params=params, status=f"skipped({reason})"))
-    print(f"{params['id']}: skipped({reason}); wrote {out}", flush=True)
 
 
 def _auxiliary(model: Any, settings: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from bionas import catalog, cost
 from bionas.space import PUBLISHED, SearchSpace
 from data_prep import Variant
-from suite.runs import Evaluation, Search, Trial
+from suite.definition.runs import Evaluation, Search, Trial
 
 THROUGHPUT = 2e12  # multiply-adds a second: a fifth of what an A100's data sheet gives for float32
 LEARNING = 3  # a training pass in forward passes

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from suite import plan, runs, spec
-from suite.tests.test_spec import GOOD
+from bionas import catalog
+from suite import plan
+from suite.definition import runs, spec
+from suite.definition.tests.test_spec import GOOD
+from suite.plan.__main__ import main
 
 BENCHMARKS = sorted(Path(__file__).parents[2].glob("benchmarks/*.yaml"))
 
@@ -70,8 +73,8 @@ def test_the_order_of_attacks_and_gradients_in_a_definition_means_nothing():
 
 def test_an_attacks_parameters_are_part_of_its_id(monkeypatch):
     before = {t.evaluation.id for t in trials()}
-    attack = plan.catalog.ATTACKS["fgsm"]
-    monkeypatch.setitem(plan.catalog.ATTACKS, "fgsm", replace(attack, paper={"eps": 0.3}))
+    attack = catalog.ATTACKS["fgsm"]
+    monkeypatch.setitem(catalog.ATTACKS, "fgsm", replace(attack, paper={"eps": 0.3}))
     assert before.isdisjoint(t.evaluation.id for t in trials())
 
 
@@ -148,7 +151,7 @@ def test_a_list_of_definitions_stands_for_them(tmp_path, capsys):
     (tmp_path / "one.yaml").write_text("name: one\nabout: x\ndatasets: [digits]\nmodels: {names: [resnet20], rules: [bp, fa]}\n")
     (tmp_path / "two.yaml").write_text("name: two\nabout: x\ndatasets: [digits]\nmodels: {names: [resnet20], rules: [fa, usf]}\n")
     (tmp_path / "both.yaml").write_text("name: both\nabout: x\ndefinitions: [one, two]\n")
-    plan.main([str(tmp_path / "both.yaml")])
+    main([str(tmp_path / "both.yaml")])
     assert "2 definitions, 0 searches, 3 trials" in capsys.readouterr().out  # what both ask for runs once
 
 

@@ -1,0 +1,1 @@
+"""Definitions: their format, what they say, the runs that they mean, and what those cost. Imports no torch."""

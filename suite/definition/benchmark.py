@@ -1,0 +1,73 @@
+"""What a definition says, checked and with defaults filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Models:
+    """Section `models`; `settings` holds what the definition says itself, without defaults."""
+
+    names: tuple[str, ...]
+    rules: tuple[str, ...]
+    settings: Mapping[str, Any]
+    by_rule: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Search:
+    """One entry of section `search`; `settings` as in `Models`."""
+
+    methods: tuple[str, ...]
+    rule_sets: Mapping[str, tuple[str, ...]]
+    settings: Mapping[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        """Return method-set of every search."""
+        return [f"{method}-{name}" for method in self.methods for name in self.rule_sets]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One entry of section `cells`; `settings` and `by_method` as in `Models`. Nothing said is None."""
+
+    genotypes: tuple[str, ...]
+    rules: tuple[str, ...]
+    settings: Mapping[str, Any]
+    by_method: Mapping[str, Mapping[str, Any]]
+    searches: tuple[str, ...] | None = None
+    train_on: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Attacks:
+    """Section `attacks`."""
+
+    preset: str
+    names: tuple[str, ...]
+    gradients: tuple[str, ...]
+    images: int
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A checked definition, defaults filled in; only settings stay as written, because a protocol's row comes between."""
+
+    name: str
+    about: str
+    datasets: tuple[str, ...]
+    seeds: tuple[int, ...]
+    protocols: tuple[str, ...]
+    device: str
+    threads: int
+    models: Models | None
+    searches: tuple[Search, ...]
+    cells: tuple[Cells, ...]
+    attacks: Attacks | None
+    expect: Mapping[str, Mapping[str, Mapping[str, float]]]
+    text: str = field(repr=False)
+    tiny: bool = False

@@ -1,0 +1,85 @@
+"""What the format alone cannot see: settings that exclude each other, names of nothing, bounds that no number keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bionas import catalog
+from suite.definition.benchmark import Benchmark
+from suite.definition.schema import default_settings, protocols
+
+
+def check(benchmark: Benchmark) -> None:
+    """Raise ValueError with one line for what makes no sense."""
+    if benchmark.name == "runs" or benchmark.name.endswith("-tiny"):
+        raise ValueError(f"name: {benchmark.name!r} is reserved")
+    if not (benchmark.models or benchmark.searches or benchmark.cells):
+        raise ValueError("nothing to run; allowed: one or more of the keys models, search and cells")
+    searches = [name for search in benchmark.searches for name in search.names]
+    for name in searches:
+        if searches.count(name) > 1:
+            raise ValueError(f"search: {name!r} stands twice")
+    for i, cells in enumerate(benchmark.cells):
+        for name in cells.searches or ():
+            catalog.choose(f"cells.{i}.searches", name, searches)
+        if not cells.genotypes and not (searches if cells.searches is None else cells.searches):
+            raise ValueError(f"cells.{i}: no genotype to build; name published ones, or a search")
+    for protocol in benchmark.protocols:
+        for section, written in _written_settings(benchmark):
+            key = section.partition(".")[0]
+            merged = default_settings(key) | protocols()[protocol].get(key, {}) | written
+            if merged.get("selection") == "best_val" and not merged["holdout"]:
+                raise ValueError(
+                    f"{section}.settings.selection: 'best_val' needs a held-out share; set holdout above 0, or selection: last"
+                )
+            if merged["nesterov"] and not merged["momentum"]:
+                raise ValueError(f"{section}.settings.nesterov: needs a momentum above 0")
+            if merged.get("backend") == "biotorch":
+                if (merged["scale"], merged["init"]) != ("init_std", "xavier"):
+                    raise ValueError(f"{section}.settings.backend: biotorch's layers know scale 'init_std' and init 'xavier' alone")
+                for name in ("precision", "compile"):  # they crash, or are redrawn inside the graph
+                    if merged[name] != (off := catalog.SPEED[name][0]):
+                        raise ValueError(f"{section}.settings.{name}: {merged[name]!r} is not for biotorch's layers; allowed: {off}")
+                own = section.removeprefix("models.by_rule.")
+                for rule in [own] if own != section else benchmark.models.rules:
+                    if rule not in catalog.BIOTORCH:
+                        raise ValueError(f"{section}.settings.backend: biotorch has no rule {rule!r}; allowed for it: native")
+            if merged.get("compile", "none") != "none":
+                _check_compiled(section, merged, benchmark)
+        for i, search in enumerate(benchmark.searches):
+            merged = default_settings("search") | protocols()[protocol].get("search", {}) | search.settings
+            if merged["warmup"] >= merged["epochs"] and any(method.startswith("eg") for method in search.methods):
+                raise ValueError(f"search.{i}.settings.warmup: {merged['warmup']} epochs leave none of {merged['epochs']} to explore in")
+    for pattern, bounds in benchmark.expect.items():
+        for metric, bound in bounds.items():
+            if bound.get("at_least", -math.inf) > bound.get("at_most", math.inf):
+                raise ValueError(f"expect.{pattern}.{metric}: at_least lies above at_most; no number can keep both")
+
+
+def _check_compiled(section: str, merged: Mapping[str, Any], benchmark: Benchmark) -> None:
+    """Refuse what a graph of one training step cannot hold."""
+    where = f"{section}.settings.compile"
+    if merged["compile"] == "cudagraphs" and benchmark.device != "cuda":
+        raise ValueError(f"{where}: cudagraphs needs device: cuda; found {benchmark.device}")
+    if merged.get("drop_path"):
+        raise ValueError(f"{where}: a network that drops paths is another one in every epoch; set drop_path: 0")
+    if merged["brsf_redraw"] == "forward":
+        raise ValueError(f"{where}: brsf_redraw 'forward' draws in every step; set brsf_redraw: update")
+    if section.startswith("models"):
+        for rule in set(benchmark.models.rules) & catalog.NETWORK_RULES.keys():
+            raise ValueError(f"{where}: {rule!r} listens at the network's output, outside the graph; allowed with it: none")
+
+
+def _written_settings(benchmark: Benchmark) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if models := benchmark.models:
+        yield "models", models.settings
+        for rule, settings in models.by_rule.items():
+            yield f"models.by_rule.{rule}", models.settings | settings
+    for i, search in enumerate(benchmark.searches):
+        yield f"search.{i}", search.settings
+    for i, cells in enumerate(benchmark.cells):
+        yield f"cells.{i}", cells.settings
+        for method, settings in cells.by_method.items():
+            yield f"cells.{i}.by_method.{method}", cells.settings | settings

@@ -1,0 +1,93 @@
+"""YAML → a checked `Benchmark`. A mistake is one line: file, key, what was found, what is allowed. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import data_prep
+from bionas import catalog
+from suite.definition import explain, sense
+from suite.definition.benchmark import Attacks, Benchmark, Cells, Models, Search
+from suite.definition.schema import complete, schema
+from suite.definition.text import load, read_text
+
+SECTIONS = {"models": Models, "attacks": Attacks}
+
+
+def read(path: str | Path) -> Benchmark:
+    """Read and check a definition. Raises ValueError with one line for any mistake in it."""
+    path = Path(path)
+    text = read_text(path)
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def listed(path: str | Path) -> list[Path]:
+    """Return the definitions that a file stands for: those that it lists, or itself. Raises ValueError as `read` does."""
+    path = Path(path)
+    text = read_text(path)
+    try:
+        raw = load(text)
+        if not isinstance(raw, dict) or "definitions" not in raw:
+            return [path]
+        for key in raw.keys() - {"name", "about", "definitions"}:
+            raise ValueError(f"key {key!r} beside 'definitions'; allowed: name, about and definitions")
+        names = raw["definitions"]
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise ValueError("definitions: allowed: a list of names of files beside this one")
+        near = sorted(other.stem for other in path.parent.glob("*.yaml") if other != path)
+        return [path.with_name(f"{catalog.choose('definitions', name, near)}.yaml") for name in names]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def parse(text: str) -> Benchmark:
+    """Check the text of a definition. Raises ValueError as `read` does, without the file's name."""
+    raw = load(text)
+    if isinstance(raw, dict) and "definitions" in raw:
+        raise ValueError(f"lists other definitions; name one of them here: {raw['definitions']}")
+    _loosen(raw)
+    from jsonschema import Draft202012Validator  # up to a second and a half that jobs, which read defaults alone, do not pay
+
+    errors = sorted(Draft202012Validator(schema()).iter_errors(raw), key=explain.importance)
+    if errors:
+        raise ValueError(explain.line(errors[0]))
+    raw = complete(raw, schema())
+    for part, key in [(raw, "datasets"), *((entry, "train_on") for entry in raw.get("cells", []) if "train_on" in entry)]:
+        part[key] = [str(data_prep.Variant(**dataset)) for dataset in part[key]]
+    benchmark = Benchmark(
+        **{key: _frozen(raw[key]) for key in ("name", "about", "datasets", "seeds", "protocols", "device", "threads", "expect")},
+        **{key: kind(**_frozen(raw[key])) if key in raw else None for key, kind in SECTIONS.items()},
+        searches=tuple(Search(**_frozen(entry)) for entry in raw.get("search", [])),
+        cells=tuple(Cells(**_frozen(entry)) for entry in raw.get("cells", [])),
+        text=text,
+    )
+    sense.check(benchmark)
+    return benchmark
+
+
+def _loosen(raw: Any) -> None:
+    """Take what is meant: YAML reads the gradient's name `true` as a boolean, one mapping of `search` or `cells` is a list of one, and
+    a data set's bare name is a mapping of nothing else."""
+    if not isinstance(raw, dict):
+        return
+    for section in ("search", "cells"):
+        if isinstance(raw.get(section), dict):
+            raw[section] = [raw[section]]
+    entries = [entry for entry in raw["cells"] if isinstance(entry, dict)] if isinstance(raw.get("cells"), list) else []
+    for part, key in [(raw, "datasets"), *((entry, "train_on") for entry in entries)]:
+        if isinstance(part.get(key), list):
+            part[key] = [{"name": word} if isinstance(word, str) else word for word in part[key]]
+    gradients = raw.get("attacks")
+    if isinstance(gradients, dict) and isinstance(gradients.get("gradients"), list):
+        gradients["gradients"] = ["true" if name is True else name for name in gradients["gradients"]]
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, at any depth."""
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

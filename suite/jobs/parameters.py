@@ -1,0 +1,56 @@
+"""A job's parameters: read, and really its own. Imports no torch, so that a wrong parameter is said before seconds of import."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, TypeVar
+
+from suite.definition import schema
+from suite.definition.runs import run_id, section_of
+
+T = TypeVar("T")
+COMMON_KEYS = ("id", "dataset", "seed", "settings", "device", "threads", "numerics")
+KEYS = {
+    "search": (*COMMON_KEYS, "name", "method", "rule_set"),
+    "trial": (*COMMON_KEYS, "network", "parent", "rules"),
+    "evaluation": ("preset", "attacks", "parameters", "images", "numerics"),
+}
+PLANNED_ONLY = ("protocols", "overrides", "evaluation")
+
+
+def read(text: str, stage: str) -> dict[str, Any]:
+    """Read a job's parameters. Raises ValueError if they are not JSON, not those of such a job, or if their id is not theirs."""
+    try:
+        params = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--params: not JSON ({error})") from None
+    if isinstance(params, dict):  # an entry of the plan says more than its job needs
+        params = {key: value for key, value in params.items() if key not in PLANNED_ONLY}
+    found = sorted(params) if isinstance(params, dict) else type(params).__name__
+    if found != sorted(KEYS[stage]):
+        raise ValueError(f"--params: found {found}; allowed: a mapping with {', '.join(KEYS[stage])}")
+    if stage != "evaluation":
+        _check_id(params, stage)
+    return params
+
+
+def _check_id(params: dict[str, Any], stage: str) -> None:
+    try:
+        id = run_id(stage, {key: value for key, value in params.items() if key != "id"})
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"--params: not those of a {stage} ({error})") from None
+    unknown = params["settings"].keys() - schema.default_settings(section_of(stage, params)).keys()
+    if unknown:
+        raise ValueError(f"--params: settings {', '.join(sorted(unknown))} unknown; plan again")
+    if params["id"] != id:
+        raise ValueError(f"--params: these parameters are run {id}, not {params['id']}; plan again")
+
+
+def chosen(kind: type[T], settings: dict[str, Any]) -> T:
+    """Make a settings dataclass of the settings that are its own. Raises ValueError if one is missing."""
+    fields = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(kind)}
+    missing = [name for name, required in fields.items() if required and name not in settings]
+    if missing:
+        raise ValueError(f"--params: settings {', '.join(missing)} missing; plan again")
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in settings.items() if name in fields})

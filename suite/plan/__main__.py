@@ -1,0 +1,89 @@
+"""`python -m suite.plan FILE`: what a definition would run, as a table or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from suite.definition import price, spec
+from suite.definition.runs import Search
+from suite.plan.expand import Plan
+from suite.plan.size import load
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m suite.plan", description="Print what a definition would run; runs nothing.")
+    parser.add_argument("file", help="a definition, such as benchmarks/demo.yaml")
+    parser.add_argument("--json", action="store_true", help="print the whole plan as JSON")
+    parser.add_argument("--size", default="full", help="full, or tiny: one short trial of each kind (default: full)")
+    parser.add_argument("--calibration", type=Path, help="what `python -m suite.run calibrate` wrote, for the hours")
+    args = parser.parse_args(argv)
+    plans = [load(str(file), args.size) for file in spec.listed(args.file)]
+    speed = price.throughput(args.calibration)
+    if args.json:
+        content = [planned.to_dict() for planned in plans]
+        print(json.dumps(content if len(content) > 1 else content[0], indent=2))
+        return
+    searches, trials = {}, {}
+    for planned in plans:
+        _print_table(planned)
+        print(price.say(price.of(planned.searches, planned.trials), speed), end="\n\n")
+        searches |= planned.searches
+        trials |= planned.trials
+    if len(plans) > 1:
+        print(f"{args.file}: {len(plans)} definitions, {len(searches)} searches, {len(trials)} trials; what several ask for runs once")
+        print(price.say(price.of(searches, trials), speed))
+
+
+def _print_table(planned: Plan) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    table = Table(title=f"{planned.name}: {escape(planned.benchmark.about)}", title_justify="left")
+    for column in ("kind", "dataset", "network", "rules", "protocol", "epochs", "attacks", "seeds"):
+        table.add_column(column, justify="right" if column == "epochs" else "left", no_wrap=column == "seeds")
+    for row in _rows(planned):
+        table.add_row(*row)
+    console.print(table)
+    for what, reason in planned.skipped:
+        console.print(f"skipped  {escape(what)}: {escape(reason)}", highlight=False)
+    counts = f"{len(planned.searches)} searches, {len(planned.trials)} trials"
+    console.print(f"{counts}; results in results/{planned.name}/", highlight=False)
+
+
+def _rows(planned: Plan) -> Iterator[tuple[str, ...]]:
+    """Yield one row of the table for all runs that differ in their seed alone."""
+    seeds: dict[tuple[tuple[str, ...], str], list[int]] = {}
+    for run in (*planned.searches.values(), *planned.trials.values()):
+        if isinstance(run, Search):
+            kind, network, rules, attacks = "search", run.name, " ".join(run.rule_set), ""
+        else:
+            kind, network, rules, evaluation = "trial", run.network, run.rules, run.evaluation
+            attacks = f"{len({attack for attack, _ in evaluation.attacks})} × {evaluation.images} images" if evaluation else "none"
+        row = (kind, run.dataset, network, rules, ", ".join(run.protocols), str(run.settings["epochs"]), attacks)
+        seeds.setdefault((row, json.dumps(run.settings, sort_keys=True)), []).append(run.seed)
+    for (row, _), found in seeds.items():
+        yield (*row, _ranges(found))
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Return 0..2 5 for 0, 1, 2 and 5."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return " ".join(str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}" for run in runs)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"suite.plan: {error}")

@@ -1,0 +1,203 @@
+"""A `Benchmark` → the searches and trials that it asks for, by id. Imports no torch.
+
+Lists of a definition mean the cross product; what makes no sense is left out with a reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from bionas import catalog
+from suite.definition import schema
+from suite.definition.benchmark import Attacks, Benchmark, Cells
+from suite.definition.runs import Evaluation, Search, Trial
+
+Kind = TypeVar("Kind", Search, Trial)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All searches and trials of a benchmark, by id, and what was left out and why."""
+
+    benchmark: Benchmark
+    searches: Mapping[str, Search]
+    trials: Mapping[str, Trial]
+    skipped: tuple[tuple[str, str], ...]  # (what, reason)
+
+    @property
+    def name(self) -> str:
+        """The folder under results/."""
+        return self.benchmark.name + ("-tiny" if self.benchmark.tiny else "")
+
+    def files(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (file under results/runs/, run id, stage) of every result."""
+        for id in self.searches:
+            yield f"search/{id}/search.h5", id, "search"
+        for id, trial in self.trials.items():
+            yield f"trial/{id}/train.h5", id, "train"
+            if trial.evaluation:
+                yield f"trial/{id}/evaluation-{trial.evaluation.id}.h5", id, "evaluation"
+
+    def to_dict(self) -> dict[str, Any]:
+        b = self.benchmark
+        return {
+            "benchmark": self.name,
+            "about": b.about,
+            "datasets": list(b.datasets),
+            "searches": [_entry(search) for search in self.searches.values()],
+            "trials": [
+                {**_entry(trial), "evaluation": trial.evaluation and {"id": trial.evaluation.id, **trial.evaluation.params}}
+                for trial in self.trials.values()
+            ],
+            "skipped": [{"what": what, "reason": reason} for what, reason in self.skipped],
+            "expect": {pattern: dict(bounds) for pattern, bounds in b.expect.items()},
+        }
+
+
+def plan(benchmark: Benchmark) -> Plan:
+    """Expand the cross products. Raises ValueError if `expect` means no run, or a metric that a run does not have."""
+    skipped: dict[str, str] = {}
+    searches, trials = {}, {}
+    for protocol in benchmark.protocols:
+        found = list(_searches(benchmark, protocol))
+        _merge(searches, found)
+        _merge(trials, _model_trials(benchmark, protocol, skipped))
+        for cells in benchmark.cells:
+            _merge(trials, _cell_trials(benchmark, cells, protocol, found, skipped))
+    runs = {**{f"search/{id}": s for id, s in searches.items()}, **{f"trial/{id}": t for id, t in trials.items()}}
+    for pattern, bounds in benchmark.expect.items():
+        matched = [run for path, run in runs.items() if fnmatch.fnmatchcase(path, pattern)]
+        if not matched:
+            raise ValueError(f"expect: {pattern!r} matches no run; runs are named like {next(iter(runs))!r}")
+        for run in matched:
+            for metric in bounds:
+                catalog.choose(f"expect.{pattern}", metric, run.metrics)
+    return Plan(benchmark, searches, trials, tuple(skipped.items()))
+
+
+# ---------------------------------------------------------------------------------------------- the cross products
+
+
+def _searches(benchmark: Benchmark, protocol: str) -> Iterator[Search]:
+    for search in benchmark.searches:
+        merged, overrides = _settings("search", protocol, search.settings)
+        for dataset, method, (set_name, rules) in itertools.product(benchmark.datasets, search.methods, search.rule_sets.items()):
+            searcher = catalog.SEARCHERS[method.removesuffix("-null")]
+            foreign = {name for other in catalog.SEARCHERS.values() if other is not searcher for name in other.settings}
+            settings = _relevant({k: v for k, v in merged.items() if k not in foreign}, set(rules))
+            for seed in benchmark.seeds:
+                own = {"name": f"{method}-{set_name}", "method": method, "rule_set": rules}
+                yield _fill(Search, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+
+
+def _model_trials(benchmark: Benchmark, protocol: str, skipped: dict[str, str]) -> Iterator[Trial]:
+    models = benchmark.models
+    if models is None:
+        return
+    for dataset, name, rule in itertools.product(benchmark.datasets, models.names, models.rules):
+        merged, overrides = _settings("models", protocol, {**models.settings, **models.by_rule.get(rule, {})})
+        settings = _relevant(merged, {rule})
+        evaluation = _evaluation(benchmark.attacks, rule == "bp", settings.get("backend", "native") == "native", skipped)
+        for seed in benchmark.seeds:
+            own = {"network": name, "parent": None, "rules": rule, "evaluation": evaluation}
+            yield _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+
+
+def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: list[Search], skipped: dict[str, str]) -> Iterator[Trial]:
+    wanted = [s for s in searches if cells.searches is None or s.name in cells.searches]
+    published = [(name, None, dataset, seed) for name in cells.genotypes for dataset in benchmark.datasets for seed in benchmark.seeds]
+    for network, parent, source, seed in [*published, *((s.name, s, s.dataset, s.seed) for s in wanted)]:
+        by_method = cells.by_method.get(parent.method, {}) if parent else {}
+        merged, overrides = _settings("cells", protocol, {**cells.settings, **by_method})
+        for dataset in cells.train_on or (source,):
+            for rules in cells.rules:
+                if parent and len(parent.rule_set) == 1 and rules == "shuffled":
+                    skipped[f"{network} shuffled"] = "its rule set has one rule, so that shuffling changes nothing"
+                    continue
+                if parent and rules in parent.rule_set and len(parent.rule_set) == 1 and "searched" in cells.rules:
+                    skipped[f"{network} under {rules}"] = "that is the network as searched"
+                    continue
+                if not parent and network.startswith("darts_v") and rules in ("shuffled", "bp"):
+                    skipped[f"{network} {rules}"] = "DARTS's own genotypes are BP's already, which `searched` says"
+                    continue
+                mentioned = set(catalog.RULES) if rules in ("searched", "shuffled") else {rules}
+                settings = _relevant(merged, mentioned | {merged["outer_rule"]})
+                by_bp = rules == "bp" or (parent is not None and parent.rule_set == ("bp",) and rules == "searched")
+                evaluation = _evaluation(benchmark.attacks, by_bp and merged["outer_rule"] == "bp", True, skipped)
+                own = {"network": network, "parent": parent and parent.id, "rules": rules, "evaluation": evaluation}
+                yield _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+
+
+def _fill(
+    kind: type[Kind], benchmark: Benchmark, protocol: str, settings: Mapping[str, Any], overrides: tuple[str, ...], **own: Any
+) -> Kind:
+    """Make a search or a trial: what is its own, and what its benchmark and protocol say of every run."""
+    return kind(
+        settings=settings,
+        device=benchmark.device,
+        threads=benchmark.threads,
+        protocols=(protocol,),
+        overrides=tuple(name for name in overrides if name in settings),
+        **own,
+    )
+
+
+def _settings(section: str, protocol: str, written: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the settings in force, and the names of those in which the definition departs from the protocol."""
+    row = schema.default_settings(section) | schema.protocols()[protocol].get(section, {})
+    return row | written, tuple(name for name, value in written.items() if row[name] != value)
+
+
+def _relevant(settings: Mapping[str, Any], rules: set[str]) -> dict[str, Any]:
+    """Drop what cannot move this run's numbers, so that it is one run whatever those say."""
+    dropped = {name for name, (off, *_) in catalog.SPEED.items() if settings.get(name) == off}
+    if "usf" not in rules:
+        dropped.add("scale")
+    if "brsf" not in rules:
+        dropped.add("brsf_redraw")
+    if settings.get("backend") == "native":
+        dropped.add("backend")
+    elif "backend" in settings:
+        dropped.add("brsf_redraw")  # biotorch's layers have their own way
+    if settings.get("schedule") != "multistep":
+        dropped.add("milestones")
+    if settings.get("scope") == "cells" and settings.get("single_rule_scope") == "cells":
+        dropped.add("outer_rule")
+    return {name: value for name, value in settings.items() if name not in dropped}
+
+
+def _evaluation(attacks: Attacks | None, plain: bool, switchable: bool, skipped: dict[str, str]) -> Evaluation | None:
+    """Return the attacks on a trial; `plain`: all of its network learns by BP; `switchable`: its feedback can be switched off."""
+    if attacks is None:
+        return None
+    pairs = []
+    for attack in sorted(attacks.names, key=list(catalog.ATTACKS).index):
+        if not catalog.ATTACKS[attack].uses_gradient:
+            pairs.append((attack, "none"))
+            continue
+        for gradient in sorted(attacks.gradients):
+            if gradient == "true" and not switchable:
+                skipped[f"attacks on biotorch's layers through the true gradient: {attack}"] = "their feedback cannot be switched off"
+                continue
+            if plain and switchable and gradient == "rule" and "true" in attacks.gradients:
+                skipped[f"attacks on bp through the rule: {attack}"] = "bp's own gradient is the true one, which runs"
+                continue
+            pairs.append((attack, gradient))
+    return Evaluation(attacks.preset, tuple(pairs), attacks.images) if pairs else None
+
+
+def _entry(run: Search | Trial) -> dict[str, Any]:
+    return {**run.params, "protocols": list(run.protocols), "overrides": list(run.overrides)}
+
+
+def _merge(runs: dict[str, Any], more: Iterable[Any]) -> None:
+    """Add runs by id; protocols that mean the same run share it."""
+    for run in more:
+        before = runs.get(run.id)
+        new = before and [protocol for protocol in run.protocols if protocol not in before.protocols]
+        runs[run.id] = dataclasses.replace(run, protocols=before.protocols + tuple(new)) if before else run

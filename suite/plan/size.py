@@ -1,0 +1,59 @@
+"""A definition at its size, full or tiny → its plan."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from bionas import catalog
+from suite.definition import spec
+from suite.definition.benchmark import Benchmark
+from suite.plan.expand import Plan, plan
+
+
+def load(path: str, size: str = "full") -> Plan:
+    """Read a definition and plan it; `size="tiny"` cuts it first. Raises ValueError with one line for a mistake in it."""
+    catalog.choose("size", size, ("full", "tiny"))
+    benchmark = spec.read(path)
+    try:
+        return plan(cut(benchmark) if size == "tiny" else benchmark)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def cut(benchmark: Benchmark) -> Benchmark:
+    """Cut to minutes: an epoch or two, small networks, a few images, one data set, protocol, model and seed. Bounds go.
+
+    Every kind of run stays: each search method, with its first rule set; each rule of a model; each assignment of a cell.
+    """
+    models, attacks = benchmark.models, benchmark.attacks
+    small = {"epochs": 1, "channels": 4, "cells": 3}
+    searching = {"epochs": 2, "warmup": 1, "nodes": 2, "restarts": 2, "population": 4, "generations": 1, "candidates": 2, "batch_size": 256}
+    searches = tuple(
+        dataclasses.replace(
+            search, rule_sets=dict([next(iter(search.rule_sets.items()))]), settings={**search.settings, **small, **searching}
+        )
+        for search in benchmark.searches
+    )
+    kept = [name for search in searches for name in search.names]
+    return dataclasses.replace(
+        benchmark,
+        tiny=True,
+        datasets=benchmark.datasets[:1],
+        seeds=benchmark.seeds[:1],
+        protocols=benchmark.protocols[:1],
+        models=models and dataclasses.replace(models, names=models.names[:1], settings={**models.settings, "epochs": 1}),
+        searches=searches,
+        cells=tuple(
+            dataclasses.replace(
+                cells,
+                genotypes=cells.genotypes[:1],
+                searches=tuple(name for name in (kept if cells.searches is None else cells.searches) if name in kept)[:1],
+                train_on=cells.train_on and cells.train_on[:1],
+                settings={**cells.settings, **small},
+                by_method={method: {k: v for k, v in settings.items() if k not in small} for method, settings in cells.by_method.items()},
+            )
+            for cells in benchmark.cells
+        ),
+        attacks=attacks and dataclasses.replace(attacks, images=min(attacks.images, 8)),
+        expect={},
+    )

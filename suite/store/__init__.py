@@ -1,0 +1,23 @@
+"""Results: how a run is written, read, locked and compared. Imports no torch."""
+
+from suite.store.comparing import digest
+from suite.store.layout import FORMAT, Run, copy, finished, opened, read, read_group, runs, write, write_group
+from suite.store.locking import locked
+from suite.store.origin import provenance, usage
+
+__all__ = [
+    "FORMAT",
+    "Run",
+    "copy",
+    "digest",
+    "finished",
+    "locked",
+    "opened",
+    "provenance",
+    "read",
+    "read_group",
+    "runs",
+    "usage",
+    "write",
+    "write_group",
+]
