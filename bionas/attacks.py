@@ -50,8 +50,8 @@ def evaluate(
     `gradient`. Raises ValueError for an unknown name, images outside [0, 1], or 'true' with layers that cannot be switched.
     """
     parts = list(chunks(model, images, labels, attack, gradient, preset, seed=seed))
-    adversarial = torch.cat([part.adversarial for part in parts]) if keep_adversarial else None
-    return Outcome(*(torch.cat([getattr(part, name) for part in parts]) for name in ("clean_correct", "robust_correct")), adversarial)
+    adversarial = torch.cat([part.adversarial for part in parts if part.adversarial is not None]) if keep_adversarial else None
+    return Outcome(torch.cat([part.clean_correct for part in parts]), torch.cat([part.robust_correct for part in parts]), adversarial)
 
 
 def chunks(

@@ -6,7 +6,7 @@ it has of weights, so `side=1` counts those.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -78,10 +78,10 @@ def _weighted(candidate: Candidate, stride: int) -> Candidate:
     return Candidate("skip_connect", None if stride == 1 else candidate.rule or "bp")
 
 
-def _stacked(images: Images, channels: int, cells: int, nodes: int, inside) -> int:
+def _stacked(images: Images, channels: int, cells: int, nodes: int, inside: Callable[[str, int, int], int | Fraction]) -> int:
     """Stem, preprocessing, cells and classifier; `inside(kind, channels, output side)` is what a cell's operations cost."""
     width, side = channels, images.side
-    total = images.channels * 3 * channels * 9 * side**2
+    total: int | Fraction = images.channels * 3 * channels * 9 * side**2
     before = last = 3 * channels
     for i in range(cells):
         reduction = i in reductions(cells)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -81,7 +82,7 @@ def write(path: Path, data: Dataset | Streamed) -> dict[str, tuple[int, ...]]:
 
     Memory is that of one block. Raises ValueError if it is not a data set.
     """
-    counts: np.ndarray | int = 0
+    counts: Any = 0
     with replacing(path) as partial, h5py.File(partial, "w") as file:
         for split, images, labels in data.blocks():
             _check(data, split, images, labels)

@@ -192,7 +192,8 @@ def derive(weights: dict[str, Sequence[Sequence[float]]], space: SearchSpace, no
             best[source, target] = max(options, key=lambda option: option[0])
         genes: list[Gene] = []
         for target in range(2, 2 + nodes):
-            kept = sorted(range(target), key=lambda source, target=target: -best[source, target][0])[:2]
+            lightness = [-best[source, target][0] for source in range(target)]
+            kept = sorted(range(target), key=lightness.__getitem__)[:2]
             genes += [(best[source, target][1], source) for source in kept]
         cells[kind] = tuple(genes)
     return Genotype(**cells)

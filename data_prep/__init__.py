@@ -63,6 +63,7 @@ class Variant:
         name, dash, rest = word.partition("-")
         found = re.fullmatch(r"(?:-([1-9]\d{0,3})px)?(-rgb)?(?:-n([1-9]\d{0,8}))?", dash + rest)
         catalog.choose("data set", name if found else word, DATASETS)
+        assert found  # a word that does not match has a dash, and no data set's name has one
         resolution, colour, subset = found.groups()
         return cls(name, int(resolution or 0), bool(colour), int(subset or 0))
 

@@ -11,7 +11,7 @@ from bionas.dataset import Augment, Block, Dataset, Streamed
 from data_prep import Variant
 
 
-def varied(data: Dataset | Streamed, variant: Variant) -> Streamed:
+def varied(data: Dataset | Streamed, variant: Variant) -> Dataset | Streamed:
     """Return the data set as `variant` wants it; what augmentation may do shrinks with the images. The test split stays whole.
 
     Raises ValueError, when its blocks are read, if images are not square or the subset is larger than what there is.

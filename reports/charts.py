@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import LineStyleType
 
 from reports.tables import Block, Results, SearchGroup, Variant
 
@@ -24,8 +25,8 @@ INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 COLOURS = {"bp": "#4b5563", "fa": "#d55e00", "usf": "#0072b2", "brsf": "#009e73", "frsf": "#cc79a7", "dfa": "#56b4e9"}
 COLOURS |= {"searched": "#1f2933", "shuffled": "#9aa5b1"}
 SPARE = "#e69f00"
-DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (5, 4, 1, 4)), (0, (8, 2)))  # by network and protocol
-STYLE = {
+DASHES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.", (0, (1, 3)), (0, (5, 4, 1, 4)), (0, (8, 2)))  # by network and protocol
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "bionas",
     "font.family": "sans-serif",
@@ -190,11 +191,11 @@ def _box(axes: Axes, x: float, y: float, height: float, op: str) -> None:
     axes.text(x, y, f"{words}  {spell(rule)}" if rule else words, ha="center", va="center", fontsize=7.5, color=INK)
 
 
-def _band(axes: Axes, columns: Iterable[np.ndarray], variant: Variant, label: str, dashes: str) -> None:
+def _band(axes: Axes, columns: Iterable[np.ndarray], variant: Variant, label: str, dashes: LineStyleType) -> None:
     _draw(axes, columns, colour(variant.rules), label, dashes)
 
 
-def _draw(axes: Axes, columns: Iterable[np.ndarray], shade: str, label: str, dashes: str, marker: str | None = None) -> None:
+def _draw(axes: Axes, columns: Iterable[np.ndarray], shade: str, label: str, dashes: LineStyleType, marker: str | None = None) -> None:
     """Draw the mean over seeds and their range; a run that ended early counts as long as it ran."""
     columns = list(columns)
     length = max(map(len, columns))

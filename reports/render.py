@@ -66,7 +66,7 @@ def setting(value: Any) -> str:
 
 def _largest_gap(results: tables.Results) -> Mapping[str, Any] | None:
     """The attack and variant whose robust accuracy falls most from the rule's gradient to the true one."""
-    gaps = []
+    gaps: list[dict[str, Any]] = []
     for block in results.blocks:
         for variant in block.variants:
             for attack, _ in results.attacks:

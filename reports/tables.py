@@ -3,70 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
+from reports.statistics import Difference, Summary
 from suite import store
 
 RULES_FIRST = ("fa", "usf", "brsf", "frsf", "dfa", "bp")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Mean, sample standard deviation and number of seeds; of no numbers at all, `n` is 0 and the rest NaN."""
-
-    mean: float
-    sd: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Summary:
-        array = np.array(list(values), dtype=float)
-        n = len(array)
-        return cls(float(array.mean()) if n else math.nan, float(array.std(ddof=1)) if n > 1 else math.nan, n)
-
-    def __format__(self, digits: str) -> str:
-        if not self.n:
-            return "–"
-        return f"{self.mean:{digits}}" + (f" ± {self.sd:{digits}}" if self.n > 1 else "")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A mean of differences paired by seed; from three seeds on with its 95 % interval (t, over seeds).
-
-    An interval from two seeds would say more of the test set's grid than of what is compared.
-    """
-
-    mean: float
-    half: float  # of the interval; NaN where there is none
-    n: int
-
-    @classmethod
-    def paired(cls, ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference:
-        summary = Summary.of(ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys()))
-        half = stats.t.ppf(0.975, summary.n - 1) * summary.sd / math.sqrt(summary.n) if summary.n > 2 else math.nan
-        return cls(summary.mean, float(half), summary.n)
-
-    def __str__(self) -> str:
-        if not self.n:
-            return "–"
-        return f"{self.mean:+.2f}" + (f" [{self.mean - self.half:+.2f}, {self.mean + self.half:+.2f}]" if self.n > 2 else "")
-
-    @property
-    def reading(self) -> str:
-        """Say in words whether the interval leaves 0 out."""
-        if self.n < 3:
-            return "too few seeds" if self.n else "–"
-        if abs(self.mean) <= self.half:
-            return "tie: the interval holds 0"
-        return "more" if self.mean > 0 else "less"
 
 
 @dataclass(frozen=True)
@@ -214,7 +161,7 @@ def read(path: Path) -> Results:
         definition, verdict = file["definition"].asstr()[()], json.loads(file["verdict"].asstr()[()])
         runs = store.runs(file)
     blocks: dict[tuple[str, str], list[Variant]] = {}
-    same = ("dataset", "network", "parent", "rules", "settings", "protocols", "overrides")
+    same: tuple[str, ...] = ("dataset", "network", "parent", "rules", "settings", "protocols", "overrides")
     for parts, trials in _grouped(plan["trials"], same):
         by_stage = {
             stage: {t["seed"]: runs[f"trial/{t['id']}/{stage}"] for t in trials if f"trial/{t['id']}/{stage}" in runs}

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from suite.jobs.calibrate import calibrate
 from suite.jobs.evaluate import evaluate
-from suite.jobs.resume import StopFlag
 from suite.jobs.search import search
+from suite.jobs.stopping import StopFlag
 from suite.jobs.train import train
 
 

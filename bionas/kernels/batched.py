@@ -7,6 +7,7 @@ Where W and B come together, (2, …), the first is W and the last is B; where t
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +59,7 @@ class SharedDepthwise(torch.autograd.Function):
     """Depthwise convs of one input under many kernels: x (C, H, W, N), kernels (2, C, M, 25) → (C, M, H'·W'·N)."""
 
     @staticmethod
-    def forward(ctx, x, kernels, stride, dilation):
+    def forward(ctx: Any, x: Tensor, kernels: Tensor, stride: int, dilation: int) -> Tensor:
         padded = pad(x, dilation)
         ctx.save_for_backward(padded, kernels)
         ctx.geometry = (stride, dilation)
@@ -66,7 +67,7 @@ class SharedDepthwise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         padded, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)  # autocast's output has a lower precision
         need_x, need_kernels = ctx.needs_input_grad[:2]
         grad_x = fold(torch.bmm(kernels[-1].transpose(1, 2), grad), padded.shape, *ctx.geometry) if need_x else None
@@ -79,13 +80,13 @@ class Product(torch.autograd.Function):
     """Pointwise convs, batched: x (M, in, P), matrices (2, M, out, in) → (M, out, P)."""
 
     @staticmethod
-    def forward(ctx, x, matrices):
+    def forward(ctx: Any, x: Tensor, matrices: Tensor) -> Tensor:
         ctx.save_for_backward(x, matrices)
         return torch.bmm(matrices[0], x)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         x, matrices = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
         need_x, need_matrices = ctx.needs_input_grad
         grad_x = torch.bmm(matrices[-1].transpose(1, 2), grad) if need_x else None
@@ -110,7 +111,7 @@ class SmallDepthwise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, kernels, grid):
+    def forward(ctx: Any, x: Tensor, kernels: Tensor, grid: Grid) -> Tensor:
         ctx.save_for_backward(x, kernels)
         ctx.grid = grid
         return torch.bmm(SmallDepthwise.matrix(kernels[0], grid).transpose(1, 2), x)
@@ -123,7 +124,7 @@ class SmallDepthwise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         x, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
         need_x, need_kernels = ctx.needs_input_grad[:2]
         grad_x = torch.bmm(SmallDepthwise.matrix(kernels[-1], ctx.grid), grad) if need_x else None
@@ -150,7 +151,7 @@ class LargeDepthwise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, kernels):
+    def forward(ctx: Any, x: Tensor, kernels: Tensor) -> Tensor:
         ctx.save_for_backward(x, kernels)
         return LargeDepthwise.conv(x, kernels[0])
 
@@ -175,7 +176,7 @@ class LargeDepthwise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         x, kernels = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
         need_x, need_kernels = ctx.needs_input_grad
         grad = grad.contiguous()

@@ -11,6 +11,7 @@ Each takes (conv, x, B), with x (N, C, H, W) and B of the weight's shape, and ha
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +50,7 @@ def quicker(conv: nn.Conv2d, x: Tensor) -> Conv | None:
 def small_depthwise(conv: nn.Conv2d, x: Tensor, feedback: Tensor) -> Tensor:
     weight = conv.weight.flatten(1)
     both = weight[None] if feedback is conv.weight else torch.stack([weight, feedback.flatten(1)])
-    grid = (tuple(x.shape[2:]), conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    grid: Any = (tuple(x.shape[2:]), conv.kernel_size, conv.stride, conv.padding, conv.dilation)
     out = SmallDepthwise.apply(x.transpose(0, 1).flatten(2).transpose(1, 2), both, grid).permute(2, 0, 1)
     size = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(*grid, strict=True))
     return out.contiguous().unflatten(2, tuple(size))
@@ -94,13 +95,13 @@ class _Pointwise(torch.autograd.Function):
     """x (N, in, P), W and B (out, in) → (N, out, P)."""
 
     @staticmethod
-    def forward(ctx, x, weight, feedback):
+    def forward(ctx: Any, x: Tensor, weight: Tensor, feedback: Tensor) -> Tensor:
         ctx.save_for_backward(x, feedback)
         return torch.bmm(weight.expand(len(x), -1, -1), x)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         x, feedback = (saved.to(grad.dtype) for saved in ctx.saved_tensors)  # autocast's output has a lower precision
         need_x, need_weight = ctx.needs_input_grad[:2]
         grad_x = torch.bmm(feedback.t().expand(len(x), -1, -1), grad) if need_x else None
@@ -112,7 +113,7 @@ class _Depthwise(torch.autograd.Function):
     """x (N, C, H, W), W and B (C, 1, k, k), dilation 1, padding k // 2."""
 
     @staticmethod
-    def forward(ctx, x, weight, feedback, stride):
+    def forward(ctx: Any, x: Tensor, weight: Tensor, feedback: Tensor, stride: int) -> Tensor:
         ctx.save_for_backward(x, feedback)
         reach = weight.shape[2] // 2
         ctx.geometry = (None, (stride, stride), (reach, reach), (1, 1), False, (0, 0), len(weight))
@@ -120,7 +121,7 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         x, feedback = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
         need_x, need_weight = ctx.needs_input_grad[:2]
         grad_x = grad_weight = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """Count forward multiply-adds of convs and linears for one image of (C, H, W)."""
     total = 0
 
-    def count(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
+    def count(layer: Any, _inputs: Any, output: torch.Tensor) -> None:
         nonlocal total
         total += output.numel() * layer.weight[0].numel()
 

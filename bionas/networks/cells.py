@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +30,17 @@ class Cell(nn.Module):
     """Two preprocessed inputs; each node adds two genes."""
 
     def __init__(
-        self, genes: Sequence[Gene], before: int, last: int, channels: int, reduction: bool, reduced: bool, outer, released, **learning
-    ):
+        self,
+        genes: Sequence[Gene],
+        before: int,
+        last: int,
+        channels: int,
+        reduction: bool,
+        reduced: bool,
+        outer: str,
+        released: bool,
+        **learning: Any,
+    ) -> None:
         super().__init__()
         preprocess = {"affine": True, "rule": outer, **learning}
         self.preprocess0 = (FactorizedReduce if reduced else ReLUConvBN)(before, channels, **preprocess)
@@ -98,17 +108,18 @@ class Network(nn.Module):
         self.cells = nn.ModuleList()
         before = last = width
         reduced = False
-        self.auxiliary_at = 2 * cells // 3 if auxiliary and auxiliary_pool(image_size // 4) else None
+        pool = auxiliary_pool(image_size // 4) if auxiliary else None
+        self.auxiliary_at = 2 * cells // 3 if pool else None
         for i in range(cells):
             reduction = i in reductions(cells)
             channels *= 2 if reduction else 1
             genes = genotype.reduce if reduction else genotype.normal
             self.cells.append(Cell(genes, before, last, channels, reduction, reduced, outer, released, **learning))
             before, last, reduced = last, nodes * channels, reduction
-            if i == self.auxiliary_at:
+            if pool and i == self.auxiliary_at:
                 self.auxiliary_head = nn.Sequential(
                     nn.ReLU(),
-                    auxiliary_pool(image_size // 4),
+                    pool,
                     conv(last, 128, 1, rule=outer, **learning),
                     nn.BatchNorm2d(128),
                     nn.ReLU(),

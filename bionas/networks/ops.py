@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from bionas.rules import RuleConv2d
 from bionas.space import Candidate
 
 
-def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, **options) -> RuleConv2d:
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, **options: Any) -> RuleConv2d:
     """Return a conv without bias; `options` are geometry, `rule`, `scale`, `init` and `brsf_redraw`."""
     return RuleConv2d(in_channels, out_channels, kernel, stride, bias=False, **options)
 
@@ -17,14 +19,14 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, **op
 class ReLUConvBN(nn.Sequential):
     """A cell's preprocessing: 1×1."""
 
-    def __init__(self, in_channels: int, channels: int, affine: bool, **learning) -> None:
+    def __init__(self, in_channels: int, channels: int, affine: bool, **learning: Any) -> None:
         super().__init__(nn.ReLU(), conv(in_channels, channels, 1, **learning), nn.BatchNorm2d(channels, affine=affine))
 
 
 class DilConv(nn.Sequential):
     """Depthwise with dilation 2, then pointwise."""
 
-    def __init__(self, channels: int, kernel: int, stride: int, affine: bool, **learning) -> None:
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool, **learning: Any) -> None:
         depthwise = {"padding": kernel - 1, "dilation": 2, "groups": channels}
         super().__init__(
             nn.ReLU(),
@@ -37,7 +39,7 @@ class DilConv(nn.Sequential):
 class SepConv(nn.Sequential):
     """Depthwise and pointwise, twice; the first one has the stride."""
 
-    def __init__(self, channels: int, kernel: int, stride: int, affine: bool, **learning) -> None:
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool, **learning: Any) -> None:
         layers: list[nn.Module] = []
         for step in (stride, 1):
             layers += [
@@ -52,7 +54,7 @@ class SepConv(nn.Sequential):
 class FactorizedReduce(nn.Module):
     """Halve the resolution with two 1×1 convs on shifted grids. Height and width must be even."""
 
-    def __init__(self, in_channels: int, channels: int, affine: bool, **learning) -> None:
+    def __init__(self, in_channels: int, channels: int, affine: bool, **learning: Any) -> None:
         super().__init__()
         self.conv1 = conv(in_channels, channels // 2, 1, 2, **learning)
         self.conv2 = conv(in_channels, channels - channels // 2, 1, 2, **learning)
@@ -74,7 +76,7 @@ class Zero(nn.Module):
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
-def build(candidate: Candidate, channels: int, stride: int, affine: bool, released: bool = False, **learning) -> nn.Module:
+def build(candidate: Candidate, channels: int, stride: int, affine: bool, released: bool = False, **learning: Any) -> nn.Module:
     """Return the candidate's module. `learning`: `scale`, `init`, `brsf_redraw`. `released` leaves skips on BP, as the public code.
 
     Pools carry no BatchNorm here; the supernet adds its own.

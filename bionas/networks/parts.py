@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +29,20 @@ class Options:
     brsf_redraw: str = "update"
 
     @property
-    def learning(self) -> dict[str, str]:
+    def learning(self) -> dict[str, Any]:
         """Return what layers are told."""
         return {"scale": self.scale, "init": self.init, "brsf_redraw": self.brsf_redraw}
 
 
 DEFAULTS = Options()
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Normalize(nn.Module):
     """(x − mean) / std per channel, as the first layer: attacks then work on images in [0, 1]."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -58,7 +63,7 @@ def named_weights(model: nn.Module) -> Iterator[tuple[str, Tensor, Tensor | None
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, seed: int, init: str = "xavier") -> nn.Module:
+def initialise(model: Model, seed: int, init: str = "xavier") -> Model:
     """Draw every conv and linear weight from the stream of its own name, the same under every rule (paper §3.4: Xavier).
 
     `kaiming` is torch's default, biases included; under `xavier` biases are 0. Also seeds the feedback with `seed`.
@@ -77,7 +82,7 @@ def initialise(model: nn.Module, seed: int, init: str = "xavier") -> nn.Module:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+def evaluating(model: Model) -> Iterator[Model]:
     """Evaluation mode within the block; afterwards every module is in the mode that it was in."""
     modes = [(module, module.training) for module in model.modules()]
     try:

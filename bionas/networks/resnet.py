@@ -6,6 +6,8 @@ new channels), which has no weights and so no rule. Every conv and linear follow
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ from bionas.rules import RuleConv2d, RuleLinear, connect_output, seed_feedback
 class Block(nn.Module):
     """Two 3×3 convs and a shortcut without weights."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int, **rule) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, **rule: Any) -> None:
         super().__init__()
         self.conv1 = RuleConv2d(in_channels, channels, 3, stride, padding=1, bias=False, **rule)
         self.bn1 = nn.BatchNorm2d(channels)

@@ -34,7 +34,7 @@ def convert(
     replaced: dict[nn.Module, nn.Module] = {}
 
     def visit(module: nn.Module, name: str) -> nn.Module:
-        if type(module) in (nn.Conv2d, nn.Linear, RuleConv2d, RuleLinear):
+        if isinstance(module, nn.Conv2d | nn.Linear) and type(module) in (nn.Conv2d, nn.Linear, RuleConv2d, RuleLinear):
             if module not in replaced:
                 with torch.random.fork_rng(devices=[]):  # constructors draw from the global stream
                     torch.manual_seed(derive(seed, "biotorch", name))
@@ -51,7 +51,9 @@ def convert(
     return model, tuple(name for name, m in owners if m not in follow)
 
 
-def replacement(layer: nn.Module, rule: str, backend: str = "native", scale: str = "init_std", init: str = "xavier") -> nn.Module:
+def replacement(
+    layer: nn.Conv2d | nn.Linear, rule: str, backend: str = "native", scale: str = "init_std", init: str = "xavier"
+) -> nn.Module:
     """Return a conv or linear under the rule, with the weight and bias of `layer`."""
     if isinstance(layer, nn.Conv2d):
         names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
@@ -59,6 +61,7 @@ def replacement(layer: nn.Module, rule: str, backend: str = "native", scale: str
     else:
         geometry = {"in_features": layer.in_features, "out_features": layer.out_features}
     geometry["bias"] = layer.bias is not None
+    new: Any
     if backend == "biotorch":
         new = _biotorch_layer(layer, geometry, rule).to(device=layer.weight.device, dtype=layer.weight.dtype)
     else:
@@ -68,7 +71,7 @@ def replacement(layer: nn.Module, rule: str, backend: str = "native", scale: str
     return new.train(layer.training)
 
 
-def _biotorch_layer(layer: nn.Module, geometry: dict[str, Any], rule: str) -> nn.Module:
+def _biotorch_layer(layer: nn.Conv2d | nn.Linear, geometry: dict[str, Any], rule: str) -> nn.Module:
     from biotorch.layers import backpropagation, fa_constructor  # two seconds of import that nothing else pays
 
     if isinstance(layer, nn.Conv2d) and (geometry["padding_mode"] != "zeros" or isinstance(geometry["padding"], str)):

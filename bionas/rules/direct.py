@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -11,13 +13,13 @@ class Direct(torch.autograd.Function):
     """Hand y on. The error that x gets is the output's, through the layer's B."""
 
     @staticmethod
-    def forward(ctx, y, x, layer, errors):
+    def forward(ctx: Any, y: Tensor, x: Tensor, layer: Any, errors: list[Tensor]) -> Tensor:
         ctx.like, ctx.layer, ctx.errors = x.new_empty(()).expand(x.shape), layer, errors
         return y.view_as(y)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         x, error = ctx.like, ctx.errors[-1]
         B = ctx.layer.direct_feedback(error.shape[1], x)
         return grad, (error.to(B.dtype) @ B.flatten(1)).view(x.shape), None, None
@@ -27,13 +29,13 @@ class _Listen(torch.autograd.Function):
     """Hand the logits on; backward, note their error first of all."""
 
     @staticmethod
-    def forward(ctx, logits, errors):
+    def forward(ctx: Any, logits: Tensor, errors: list[Tensor]) -> Tensor:
         ctx.errors = errors
         return logits.view_as(logits)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         ctx.errors.append(grad)
         return grad, None
 

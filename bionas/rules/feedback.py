@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ REDRAWS = ("update", "forward")  # when brSF draws: after an update (the paper),
 ALL = catalog.RULES | catalog.NETWORK_RULES
 
 
-class FeedbackOwner:
+class FeedbackOwner(nn.Module):
     """What every module with feedback shares, a layer or a bank of them: the settings of R, its seed, and its update count."""
 
     rules: tuple[str, ...]
@@ -63,10 +64,10 @@ class FeedbackOwner:
         self.update += 1
         return any(self.definition(rule).redraw for rule in self.rules)
 
-    def get_extra_state(self) -> dict[str, int | str]:
+    def get_extra_state(self) -> dict[str, Any]:
         return {"seed": self.seed, "name": self.name, "update": self.update}
 
-    def set_extra_state(self, state: dict[str, int | str]) -> None:
+    def set_extra_state(self, state: dict[str, Any]) -> None:
         self.seed, self.name, self.update = state["seed"], state["name"], state["update"]
 
 

@@ -23,7 +23,17 @@ class _Conv(torch.autograd.Function):
     depend on the weight argument."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, feedback, stride, padding, dilation, groups):
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        feedback: Tensor,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+    ) -> Tensor:
         ctx.save_for_backward(x, feedback)
         ctx.geometry = (stride, padding, dilation, False, (0, 0), groups)
         ctx.bias_sizes = None if bias is None else list(bias.shape)
@@ -31,7 +41,7 @@ class _Conv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         x, feedback = ctx.saved_tensors
         # Under autocast the output has a lower precision than what was saved.
         grads = torch.ops.aten.convolution_backward(
@@ -44,13 +54,13 @@ class _Linear(torch.autograd.Function):
     """linear whose input gradient runs through B, for inputs of any number of leading dimensions."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, feedback):
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor) -> Tensor:
         ctx.save_for_backward(x, feedback)
         return F.linear(x, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         x, feedback = ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         rows = grad.reshape(-1, grad.shape[-1])  # (everything, out)
@@ -64,6 +74,9 @@ class _Linear(torch.autograd.Function):
 
 class RuleLayer(FeedbackOwner):
     """What conv and linear layers share: the rule, and R."""
+
+    weight: Tensor
+    R: Tensor | None  # where the rule has a random one
 
     def _set_rule(self, rule: str, scale: str, init: str, redraw: str) -> None:
         self.rule = catalog.choose("rule", rule, ALL)
@@ -120,7 +133,9 @@ class RuleLayer(FeedbackOwner):
 class RuleConv2d(RuleLayer, nn.Conv2d):
     """`nn.Conv2d` that learns by a rule. Takes its arguments and `rule`, `scale` (uSF), `init` (the range of R), `brsf_redraw`."""
 
-    def __init__(self, *args, rule: str = "bp", scale: str = "init_std", init: str = "xavier", brsf_redraw: str = "update", **kwargs):
+    def __init__(
+        self, *args: Any, rule: str = "bp", scale: str = "init_std", init: str = "xavier", brsf_redraw: str = "update", **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._set_rule(rule, scale, init, brsf_redraw)
 
@@ -147,7 +162,9 @@ class RuleConv2d(RuleLayer, nn.Conv2d):
 class RuleLinear(RuleLayer, nn.Linear):
     """`nn.Linear` that learns by a rule. Takes its arguments and `rule`, `scale` (uSF), `init` (the range of R), `brsf_redraw`."""
 
-    def __init__(self, *args, rule: str = "bp", scale: str = "init_std", init: str = "xavier", brsf_redraw: str = "update", **kwargs):
+    def __init__(
+        self, *args: Any, rule: str = "bp", scale: str = "init_std", init: str = "xavier", brsf_redraw: str = "update", **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._set_rule(rule, scale, init, brsf_redraw)
 
@@ -163,14 +180,14 @@ class RuleLinear(RuleLayer, nn.Linear):
 @torch.no_grad()
 def draw_together(layers: Iterable[RuleLayer]) -> None:
     """Draw R of layers for their seed, name and update, at once: many small draws would take longer than the drawing."""
-    alike: dict[tuple[torch.dtype, torch.device], list[RuleLayer]] = {}
+    alike: dict[tuple[torch.dtype, torch.device], list[tuple[RuleLayer, Tensor]]] = {}
     for layer in layers:
         if layer.R is not None and not layer.R.is_meta:
-            alike.setdefault((layer.R.dtype, layer.R.device), []).append(layer)
+            alike.setdefault((layer.R.dtype, layer.R.device), []).append((layer, layer.R))
     for (dtype, device), group in alike.items():
-        sizes = tuple(layer.R.numel() for layer in group)
-        keys = torch.tensor([derive(layer.seed, "feedback", layer.name, layer.update) for layer in group], device=device)
+        sizes = tuple(R.numel() for _, R in group)
+        keys = torch.tensor([derive(layer.seed, "feedback", layer.name, layer.update) for layer, _ in group], device=device)
         owner, counter = places(sizes, device)
         drawn = uniform(torch.empty(len(counter), dtype=dtype, device=device), keys[owner], counter)  # [0, 1)
-        for layer, u in zip(group, drawn.split(sizes), strict=True):
-            layer.R.copy_(magnitude(layer.law, u.view_as(layer.R), init_bound(layer.weight, layer.init)))
+        for (layer, R), u in zip(group, drawn.split(sizes), strict=True):
+            R.copy_(magnitude(layer.law, u.view_as(R), init_bound(layer.weight, layer.init)))

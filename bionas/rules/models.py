@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from torch import nn
 
@@ -11,13 +12,15 @@ from bionas.rules.direct import Output
 from bionas.rules.feedback import FeedbackOwner
 from bionas.rules.layers import RuleLayer, draw_together
 
+Model = TypeVar("Model", bound=nn.Module)
+
 
 def feedback_owners(model: nn.Module) -> Iterator[tuple[str, FeedbackOwner]]:
     """Yield (qualified name, module) for every layer, or bank of layers, that has a rule, BP's included."""
     return ((name, m) for name, m in model.named_modules() if isinstance(m, FeedbackOwner))
 
 
-def seed_feedback(model: nn.Module, seed: int) -> nn.Module:
+def seed_feedback(model: Model, seed: int) -> Model:
     """Give every rule layer its qualified name and the seed, and draw its R at update 0."""
     for name, layer in feedback_owners(model):
         layer.reseed(seed, name)
@@ -43,7 +46,7 @@ def advance(model: nn.Module) -> None:
 
 
 @contextmanager
-def true_gradient(model: nn.Module) -> Iterator[nn.Module]:
+def true_gradient(model: Model) -> Iterator[Model]:
     """Within the block B := W in every layer, so that gradients are exact; afterwards everything is as it was.
 
     Raises ValueError for a model with biotorch's layers, which cannot be switched.

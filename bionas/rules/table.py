@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,12 +28,12 @@ from torch import Tensor
 class Rule:
     """A learning rule. `feedback(W, R)` gives B; `draw` says what R is; `redraw` whether R changes after every update."""
 
-    feedback: Callable[[Tensor, Tensor | float], Tensor]
+    feedback: Callable[[Tensor, Any], Tensor]
     draw: Literal["nothing", "scale", "signed", "magnitude", "direct"]
     redraw: bool = False
 
 
-def _weight(W: Tensor, R: Tensor | float) -> Tensor:
+def _weight(W: Tensor, R: Any) -> Tensor:
     return W
 
 

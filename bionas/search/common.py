@@ -20,7 +20,7 @@ from bionas.rules import advance
 from bionas.seeds import generator
 from bionas.space import Genotype, derive
 from bionas.supernet import Paths, Supernet
-from bionas.training.data import Split, TrainingData, hold_out
+from bionas.training.data import Split, TrainingData, part
 from bionas.training.loop import finite, measure
 from bionas.training.sgd import SGD
 from bionas.training.speed import training_forward
@@ -66,11 +66,11 @@ class SearchData:
         if images > len(training):
             raise ValueError(f"search: {images} images asked for; the training split has {len(training)}")
         if 0 < images < len(training):
-            _, training = hold_out(training, images / len(training), seed)
+            _, training = part(training, images / len(training), seed)
         counts = torch.bincount(training.labels.cpu())
         if counts.min() < 2:
             raise ValueError(f"search: class {int(counts.argmin())} has {int(counts.min())} training images; halving needs at least 2")
-        first, second = hold_out(training, 0.5, seed)
+        first, second = part(training, 0.5, seed)
         judged = second
         if null:
             order = torch.randperm(len(second), generator=generator(seed, "null labels"))
@@ -84,10 +84,10 @@ class SearchState:
 
     supernet: Supernet
     optimiser: SGD
+    sums: Tensor  # loss and correct of the epoch so far, on the device
     alpha_optimiser: torch.optim.Optimizer | None = None
     epoch: int = 0
     step: int = 0  # within the epoch
-    sums: Tensor | None = None  # loss and correct of the epoch so far, on the device
     images: int = 0  # of the epoch so far
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
     trace: list[dict[str, Tensor]] = field(default_factory=list)  # softmax(α) after every epoch
@@ -193,7 +193,7 @@ def entropy(mixture: dict[str, Tensor]) -> float:
 def batch_statistics(model: nn.Module) -> Iterator[None]:
     """Normalise by the batch at hand and leave running statistics alone: those of single paths mean nothing."""
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    before = [(norm, norm.momentum, batches, batches.clone()) for norm in norms if (batches := norm.num_batches_tracked) is not None]
     training = model.training
     try:
         model.train()
@@ -202,6 +202,6 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-        for norm, (momentum, batches) in zip(norms, before, strict=True):
+        for norm, momentum, batches, count in before:
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(batches)
+            batches.copy_(count)

@@ -53,6 +53,7 @@ def alpha_step(state: SearchState, images: Tensor, labels: Tensor, precision: st
     supernet = state.supernet.train()
     for p in supernet.weights():
         p.requires_grad_(False)
+    assert state.alpha_optimiser is not None  # `prepare` has given it
     state.alpha_optimiser.zero_grad(set_to_none=True)
     F.cross_entropy(training_forward(supernet, precision)(images), labels).backward()
     state.alpha_optimiser.step()

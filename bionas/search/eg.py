@@ -20,6 +20,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,7 @@ class Evolution:
         import cma  # half a second that other searches do not pay
 
         stream = np.random.default_rng(key)
-        options = {"popsize": settings.population, "verbose": -9, "CMA_diagonal": settings.variant == "repaired"}
+        options: dict[str, Any] = {"popsize": settings.population, "verbose": -9, "CMA_diagonal": settings.variant == "repaired"}
         options |= {"seed": math.nan, "randn": lambda *shape: stream.standard_normal(shape)}  # a seed would reseed numpy's global stream
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -198,7 +199,9 @@ def _outcome(supernet: Supernet, choices: dict[str, Tensor], batch: tuple[Tensor
     return loss, 100 * correct
 
 
-def _remember_best(individuals: list[np.ndarray], alphas: Tensor, state: SearchState, batch, settings: Settings) -> None:
+def _remember_best(
+    individuals: list[np.ndarray], alphas: Tensor, state: SearchState, batch: tuple[Tensor, Tensor], settings: Settings
+) -> None:
     """Keep a generation's best individual if it is its epoch's best by fitness; and the best of all epochs by accuracy."""
     extra, supernet = state.extra, state.supernet
     i = int(np.argmin(extra["pending"]))
@@ -215,7 +218,7 @@ def _remember_best(individuals: list[np.ndarray], alphas: Tensor, state: SearchS
 # ---------------------------------------------------------------------------------------------- vectors
 
 
-def flat(parts) -> Tensor:
+def flat(parts: Any) -> Tensor:
     """Both cells' α as one vector on the CPU."""
     return torch.cat([parts[kind].detach().cpu().flatten() for kind in KINDS])
 

@@ -13,6 +13,7 @@ import torch
 from bionas.search.common import SearchData, SearchState, WeightSettings, batch_statistics, end_epoch, weight_step
 from bionas.seeds import derive
 from bionas.space import random_genotype
+from bionas.supernet import Paths
 
 NONE = False
 MIXES = False  # paths are trained one by one, which the plain supernet does best
@@ -53,7 +54,7 @@ def search(state: SearchState, data: SearchData, weights: WeightSettings, settin
 
 
 @torch.no_grad()
-def path_accuracy(state: SearchState, data: SearchData, paths) -> float:
+def path_accuracy(state: SearchState, data: SearchData, paths: Paths) -> float:
     """Return the accuracy of one path on the judging labels, in percent; by batch statistics, since paths share BatchNorms."""
     judged = data.alphas.split
     correct = 0

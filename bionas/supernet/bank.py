@@ -7,9 +7,10 @@ row is fed back at once. Every layer keeps the name that it has in the plain net
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,21 +31,25 @@ class _WithFeedback(torch.autograd.Function):
     """Put W and B together, edges first, so that what lays out the one lays out the other. B gets no gradient."""
 
     @staticmethod
-    def forward(ctx, weight, feedback):
+    def forward(ctx: Any, weight: Tensor, feedback: Tensor) -> Tensor:
         return torch.stack([weight.transpose(0, 1), feedback.transpose(0, 1)])
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         return grad[0].transpose(0, 1), None
 
 
-class Bank(FeedbackOwner, nn.Module):
+class Bank(FeedbackOwner):
     """Weights (rules, edges, elements) of `stacks` under `rules`. `scale`, `init` and `brsf_redraw` are as in `RuleConv2d`."""
+
+    R: Tensor
+    layer: Tensor
+    counter: Tensor
 
     def __init__(
         self,
         rules: Sequence[str],
-        stacks: Mapping[Hashable, Stack],
+        stacks: Mapping[Any, Stack],
         scale: str = "init_std",
         init: str = "xavier",
         brsf_redraw: str = "update",
@@ -70,7 +75,7 @@ class Bank(FeedbackOwner, nn.Module):
     def banked(self) -> Iterator[tuple[str, Tensor]]:
         return self.views(self.weight)
 
-    def forward(self) -> dict[Hashable, Tensor]:
+    def forward(self) -> dict[Any, Tensor]:
         """Return {stack: W and B together}, each (2, edges, rules, *shape); (1, …) where B is W, or nothing will be fed back."""
         self.count_forward()
         exact = self.exact or set(self.rules) == {"bp"} or not torch.is_grad_enabled()

@@ -15,6 +15,7 @@ A member is one candidate of one edge; members are ordered by (edge, kernel size
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ KINDS = ("sep", "dil")
 class Fan(nn.Module):
     """Every candidate of the edges that leave one state. `name` and `edges` say what the plain network calls them."""
 
-    def __init__(self, space: SearchSpace, channels: int, stride: int, name: str, edges: list[int], **learning) -> None:
+    def __init__(self, space: SearchSpace, channels: int, stride: int, name: str, edges: list[int], **learning: Any) -> None:
         super().__init__()
         self.channels, self.stride, self.edges = channels, stride, edges
         allowed = [i for i, ok in enumerate(space.allowed(stride)) if ok]
@@ -43,7 +44,7 @@ class Fan(nn.Module):
 
         members = {kind: [Candidate(op, rule) for op in CONVS if op.startswith(kind) for rule in space.rules] for kind in KINDS}
         pointwise = (channels, channels, 1, 1)
-        stacks = {}
+        stacks: dict[Any, Stack] = {}
         for operation in CONVS:
             kernel = (channels, 1, int(operation[-1]), int(operation[-1]))
             layers = {1: kernel, 2: pointwise} | ({5: kernel, 6: pointwise} if operation.startswith("sep") else {})
@@ -69,7 +70,7 @@ class Fan(nn.Module):
     def statistics(self) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Yield (plain name, running mean, running variance) of every candidate's BatchNorm; of pools, the first edge's."""
         for key, names in self.normed.items():
-            norm = self.norms[key]
+            norm: Any = self.norms[key]
             yield from zip(names, norm.running_mean.split(self.channels), norm.running_var.split(self.channels), strict=True)
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
@@ -93,12 +94,12 @@ class Fan(nn.Module):
         """Whether anything is: in a mere evaluation what follows the last ReLU is one linear map an edge, and is computed as one."""
         return self.training or torch.is_grad_enabled()
 
-    def _layouts(self, stacks: dict, kind: str) -> tuple[Tensor, Tensor]:
+    def _layouts(self, stacks: dict[Any, Tensor], kind: str) -> tuple[Tensor, Tensor]:
         """The first depthwise kernels, (2, C, M, 25), and the pointwise matrices, (2, M, C, C), of a kind."""
         small, large = (op for op in CONVS if op.startswith(kind))
         return _kernels(stacks[small, 1], stacks[large, 1]), _matrices(stacks[small, 2], stacks[large, 2])
 
-    def _dilated(self, x: Tensor, stacks: dict, weights: Tensor) -> Tensor:
+    def _dilated(self, x: Tensor, stacks: dict[Any, Tensor], weights: Tensor) -> Tensor:
         # At stride 2, every second pixel sees every second pixel: an ordinary conv on those.
         x, dilation = (x[:, ::2, ::2], 1) if self.stride == 2 else (x, 2)
         kernels, matrices = self._layouts(stacks, "dil")
@@ -108,7 +109,7 @@ class Fan(nn.Module):
         maps, shift = _as_maps(matrices, self.norms["dil"], weights)
         return torch.baddbmm(shift.unsqueeze(2), _side_by_side(maps), hidden.reshape(len(weights), -1, hidden.shape[2])).flatten(1)
 
-    def _separable(self, x: Tensor, stacks: dict, shape: tuple[int, ...], weights: Tensor) -> Tensor:
+    def _separable(self, x: Tensor, stacks: dict[Any, Tensor], shape: tuple[int, ...], weights: Tensor) -> Tensor:
         kernels, matrices = self._layouts(stacks, "sep")
         hidden = SharedDepthwise.apply(x, kernels, self.stride, 1).transpose(0, 1)
         if self._learns():
@@ -141,8 +142,8 @@ class Fan(nn.Module):
     def _pooled(self, x: Tensor) -> Tensor:
         """Pools have no weights: they are the same on every edge. (C, H, W, N) → (2, C·P)."""
         maps = x.permute(0, 3, 1, 2)  # channels_last in torch's eyes, which its pools know
-        pooled = [F.max_pool2d(maps, 3, self.stride, 1), F.avg_pool2d(maps, 3, self.stride, 1, count_include_pad=False)]
-        pooled = torch.stack([pool.permute(0, 2, 3, 1) for pool in pooled])
+        pools = [F.max_pool2d(maps, 3, self.stride, 1), F.avg_pool2d(maps, 3, self.stride, 1, count_include_pad=False)]
+        pooled = torch.stack([pool.permute(0, 2, 3, 1) for pool in pools])
         return _normalise(self.norms["pools"], pooled.view(2, self.channels, -1)).view(2, -1)
 
 
@@ -169,13 +170,13 @@ def _matrices(small: Tensor, large: Tensor) -> Tensor:
     return torch.stack([small, large], 2).view(len(small), -1, *small.shape[3:5])
 
 
-def _normalise(norm: nn.BatchNorm2d, z: Tensor) -> Tensor:
+def _normalise(norm: Any, z: Tensor) -> Tensor:
     """BatchNorm of (M, C, P), each of M·C channels over its pixels."""
     options = {"training": norm.training, "momentum": norm.momentum, "eps": norm.eps}
     return F.batch_norm(z.view(1, -1, z.shape[2]), norm.running_mean, norm.running_var, **options).view(z.shape)
 
 
-def _as_maps(matrices: Tensor, norm: nn.BatchNorm2d, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _as_maps(matrices: Tensor, norm: Any, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Pointwise convs, BatchNorm with its running statistics, and mixture: linear maps (E, K, out, in), and what an edge adds, (E, out)."""
     edges, convs = weights.shape
     mean, inv = (part.view(edges, convs, -1) for part in (norm.running_mean, (norm.running_var + norm.eps).rsqrt()))

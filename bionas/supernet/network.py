@@ -8,6 +8,7 @@ takes single paths.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ Paths = Mapping[str, Sequence[int | None]]  # {cell kind: one candidate an edge,
 class MixedOp(nn.ModuleList):
     """All candidates of one edge; those that its stride does not allow are left out."""
 
-    def __init__(self, space: SearchSpace, channels: int, stride: int, **learning) -> None:
+    def __init__(self, space: SearchSpace, channels: int, stride: int, **learning: Any) -> None:
         super().__init__()
         self.ids = [i for i, allowed in enumerate(space.allowed(stride)) if allowed]
         for i in self.ids:
@@ -46,6 +47,9 @@ class MixedOp(nn.ModuleList):
 class Cell(nn.Module):
     """Two preprocessed inputs, `nodes` nodes; the output concatenates the nodes."""
 
+    rows: Tensor
+    columns: Tensor
+
     def __init__(
         self,
         space: SearchSpace,
@@ -57,7 +61,7 @@ class Cell(nn.Module):
         reduced: bool,
         name: str,
         fused: bool,
-        **learning,
+        **learning: Any,
     ) -> None:
         super().__init__()
         self.kind, self.nodes, self.fused = "reduce" if reduction else "normal", nodes, fused
@@ -67,22 +71,23 @@ class Cell(nn.Module):
         if not fused:
             self.edges = nn.ModuleList(MixedOp(space, channels, edge_stride(reduction, source), **learning) for source, _ in edges(nodes))
             return
-        leaving = [[i for i, (source, _) in enumerate(edges(nodes)) if source == state] for state in range(nodes + 1)]
+        self.leaving = [[i for i, (source, _) in enumerate(edges(nodes)) if source == state] for state in range(nodes + 1)]
         self.fans = nn.ModuleList(
-            Fan(space, channels, edge_stride(reduction, state), name, edges_, **learning) for state, edges_ in enumerate(leaving)
+            Fan(space, channels, edge_stride(reduction, state), name, edges_, **learning) for state, edges_ in enumerate(self.leaving)
         )
-        self.register_buffer("rows", torch.tensor([i for edges_ in leaving for i in edges_]), persistent=False)
+        self.register_buffer("rows", torch.tensor([i for edges_ in self.leaving for i in edges_]), persistent=False)
         self.register_buffer("columns", torch.tensor(columns(space)), persistent=False)
 
-    def forward(self, s0: Tensor, s1: Tensor, choices: Tensor | Sequence[int | None]) -> Tensor:
+    def forward(self, s0: Tensor, s1: Tensor, choices: Weights | Paths) -> Tensor:
         states = [self.preprocess0(s0), self.preprocess1(s1)]
-        return self._fused(states, choices) if self.fused else self._plain(states, choices)
+        own: Any = choices[self.kind]
+        return self._fused(states, own) if self.fused else self._plain(states, own)
 
     def _fused(self, inputs: list[Tensor], choices: Tensor) -> Tensor:
         """Maps are (C, H, W, N) here. A fan hands its parts on to the nodes that come after its state."""
         states = [x.permute(1, 2, 3, 0).contiguous() for x in inputs]
-        nodes: list[Tensor | int] = [0] * self.nodes
-        weights = choices.index_select(0, self.rows).index_select(1, self.columns).split([len(fan.edges) for fan in self.fans])
+        nodes: list[Any] = [0] * self.nodes
+        weights = choices.index_select(0, self.rows).index_select(1, self.columns).split([len(edges_) for edges_ in self.leaving])
         for i, (fan, own) in enumerate(zip(self.fans, weights, strict=True)):
             if i >= 2:
                 states.append(nodes[i - 2])
@@ -143,7 +148,7 @@ class Supernet(nn.Module):
 
     def plain_state(self) -> dict[str, Tensor]:
         """Return weights and running statistics by the names that they have where `fused=False`, as views."""
-        state = {name: value for name, value in self.state_dict(keep_vars=True).items() if isinstance(value, nn.Parameter)}
+        state: dict[str, Any] = {name: value for name, value in self.state_dict(keep_vars=True).items() if isinstance(value, nn.Parameter)}
         for name, module in self.named_modules():
             if isinstance(module, nn.BatchNorm2d):
                 state |= {f"{name}.running_mean": module.running_mean, f"{name}.running_var": module.running_var}
@@ -160,8 +165,8 @@ class Supernet(nn.Module):
 
     def mixture(self, alphas: Weights | None = None) -> dict[str, Tensor]:
         """Return softmax over the allowed candidates of every edge; of other α if given."""
-        alphas = self.alphas if alphas is None else alphas
-        return {kind: alphas[kind].masked_fill(getattr(self, f"barred_{kind}"), -torch.inf).softmax(-1) for kind in ("normal", "reduce")}
+        rows: Any = self.alphas if alphas is None else alphas
+        return {kind: rows[kind].masked_fill(getattr(self, f"barred_{kind}"), -torch.inf).softmax(-1) for kind in ("normal", "reduce")}
 
     def forward(self, x: Tensor, choices: Weights | Paths | None = None) -> Tensor:
         """Mix by softmax(α), by other weights, or take one path. Raises ValueError for a path through the fused form."""
@@ -170,7 +175,7 @@ class Supernet(nn.Module):
             raise ValueError("choices: the fused supernet mixes; a path needs fused=False")
         s0 = s1 = self.stem(self.normalize(x))
         for cell in self.cells:
-            s0, s1 = s1, cell(s0, s1, choices[cell.kind])
+            s0, s1 = s1, cell(s0, s1, choices)
         return self.classifier(s1.mean((2, 3)))
 
 

@@ -43,12 +43,15 @@ class Split:
 
 
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split | None]:
+    """Part `split` into (kept, held out), or hold out nothing if the share is 0. Raises ValueError as `part`."""
+    return part(split, share, seed) if share else (split, None)
+
+
+def part(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Part `split` into (kept, held out), stratified: `share` of every class, rounded, drawn from the seed's own stream.
 
     Raises ValueError if one side gets no image.
     """
-    if share == 0:
-        return split, None
     labels = split.labels.cpu()
     held = torch.zeros(len(labels), dtype=torch.bool)
     stream = generator(seed, "holdout")

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bionas.networks.parts import evaluating
+from bionas.networks import Network, evaluating
 from bionas.rules import advance
 from bionas.training.data import Split, TrainingData
 from bionas.training.sgd import SGD
@@ -69,9 +69,9 @@ class LoopState:
 
     model: nn.Module
     optimiser: SGD
+    sums: Tensor  # loss and correct of the epoch so far, on the device
     epoch: int = 0
     step: int = 0  # within the epoch
-    sums: Tensor | None = None  # loss and correct of the epoch so far, on the device
     images: int = 0  # of the epoch so far
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
     best: dict[str, Any] | None = None  # unless the last epoch is selected: epoch, accuracy and weights
@@ -131,7 +131,7 @@ def train(state: LoopState, data: TrainingData, held_out: Split | None, settings
     while state.epoch < settings.epochs and state.status == "ok":
         model.train()
         optimiser.lr = lr = settings.lr_at(state.epoch)
-        if settings.drop_path:
+        if isinstance(model, Network):
             model.drop_path = settings.drop_path_at(state.epoch)
         for images, labels in data.epoch(state.epoch, start=state.step):
             optimiser.zero_grad()
@@ -183,7 +183,8 @@ def finite(model: nn.Module) -> bool:
 @torch.no_grad()
 def measure(model: nn.Module, split: Split, batch_size: int = 512) -> tuple[float, float]:
     """Return (mean cross-entropy, accuracy in percent) in evaluation mode; leaves the model's mode as it was."""
-    total, correct = 0.0, 0
+    total: Tensor | float = 0.0
+    correct: Tensor | int = 0
     with evaluating(model):
         for images, labels in split.chunks(batch_size):
             logits = model(images)

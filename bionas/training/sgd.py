@@ -30,18 +30,19 @@ class SGD:
         moved = [i for i, p in enumerate(self.params) if p.grad is not None]
         if not moved:
             return
-        params, grads = [self.params[i] for i in moved], [self.params[i].grad for i in moved]
+        params, grads = [self.params[i] for i in moved], [p.grad for p in self.params if p.grad is not None]
         if self.weight_decay:
-            grads = torch._foreach_add(grads, params, alpha=self.weight_decay)
+            grads = list(torch._foreach_add(grads, params, alpha=self.weight_decay))
         if self.momentum:
-            going = [(self.velocities[i], grad) for i, grad in zip(moved, grads, strict=True) if self.velocities[i] is not None]
+            velocities = [self.velocities[i] for i in moved]
+            going = [(velocity, grad) for velocity, grad in zip(velocities, grads, strict=True) if velocity is not None]
             if going:
                 torch._foreach_mul_([velocity for velocity, _ in going], self.momentum)
                 torch._foreach_add_([velocity for velocity, _ in going], [grad for _, grad in going])
-            for i, grad in zip(moved, grads, strict=True):
-                self.velocities[i] = grad.clone() if self.velocities[i] is None else self.velocities[i]
-            velocities = [self.velocities[i] for i in moved]
-            grads = torch._foreach_add(grads, velocities, alpha=self.momentum) if self.nesterov else velocities
+            started = [grad.clone() if velocity is None else velocity for velocity, grad in zip(velocities, grads, strict=True)]
+            for i, velocity in zip(moved, started, strict=True):
+                self.velocities[i] = velocity
+            grads = list(torch._foreach_add(grads, started, alpha=self.momentum)) if self.nesterov else started
         torch._foreach_add_(params, grads, alpha=-self.lr)
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from reports import against
-from reports.tables import Summary, Variant
+from reports.statistics import Summary
+from reports.tables import Variant
 from suite.store import Run
 
 

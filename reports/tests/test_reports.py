@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from reports import render, tables
+from reports.statistics import Difference, Summary
 from suite import store
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -90,9 +91,9 @@ TRIALS = [
 
 
 def test_summaries_by_hand():
-    assert f"{tables.Summary.of([1.0, 2.0, 6.0]):.2f}" == "3.00 ± 2.65"  # sd: √((4 + 1 + 9) / 2)
-    assert f"{tables.Summary.of([1.0]):.2f}" == "1.00"
-    assert f"{tables.Summary.of([]):.2f}" == "–"
+    assert f"{Summary.of([1.0, 2.0, 6.0]):.2f}" == "3.00 ± 2.65"  # sd: √((4 + 1 + 9) / 2)
+    assert f"{Summary.of([1.0]):.2f}" == "1.00"
+    assert f"{Summary.of([]):.2f}" == "–"
 
 
 def test_difference_to_bp_is_paired_by_seed_with_a_t_interval_from_three_seeds_on(metrics):
@@ -107,12 +108,12 @@ def test_difference_to_bp_is_paired_by_seed_with_a_t_interval_from_three_seeds_o
 
 def test_a_difference_says_when_it_is_a_tie():
     # differences 4, 6, 5: mean 5, sd 1; and −1, 1, 3: mean 1, sd 2
-    assert tables.Difference.paired({0: 9, 1: 8, 2: 7, 3: 1}, {0: 5, 1: 2, 2: 2}).reading == "more"
-    assert tables.Difference.paired({0: 5, 1: 2, 2: 2}, {0: 9, 1: 8, 2: 7}).reading == "less"
-    tie = tables.Difference.paired({0: 0, 1: 1, 2: 3}, {0: 1, 1: 0, 2: 0})
+    assert Difference.paired({0: 9, 1: 8, 2: 7, 3: 1}, {0: 5, 1: 2, 2: 2}).reading == "more"
+    assert Difference.paired({0: 5, 1: 2, 2: 2}, {0: 9, 1: 8, 2: 7}).reading == "less"
+    tie = Difference.paired({0: 0, 1: 1, 2: 3}, {0: 1, 1: 0, 2: 0})
     assert tie.reading == "tie: the interval holds 0" and str(tie) == "+1.00 [-3.97, +5.97]"
-    assert tables.Difference.paired({0: 1, 1: 1}, {0: 0, 1: 0}).reading == "too few seeds"
-    assert str(tables.Difference.paired({0: 1}, {1: 1})) == "–"
+    assert Difference.paired({0: 1, 1: 1}, {0: 0, 1: 0}).reading == "too few seeds"
+    assert str(Difference.paired({0: 1}, {1: 1})) == "–"
 
 
 def test_a_search_is_set_beside_its_null_search_and_beside_random_search(metrics):

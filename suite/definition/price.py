@@ -43,7 +43,7 @@ class Price:
 def of(searches: Mapping[str, Search], trials: Mapping[str, Trial]) -> Price:
     """Return the price of a plan's runs, data sets included."""
     runs = [of_search(search) for search in searches.values()]
-    runs += [of_trial(trial, searches.get(trial.parent)) for trial in trials.values()]
+    runs += [of_trial(trial, searches.get(trial.parent) if trial.parent else None) for trial in trials.values()]
     names = {run.dataset for run in (*searches.values(), *trials.values())}
     sizes = [Variant.parse(name).size for name in names]
     data = [Price(disk=(size.train + size.test) * size.channels * size.side**2) for size in sizes]

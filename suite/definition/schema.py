@@ -68,6 +68,6 @@ def complete(value: Any, node: dict[str, Any], fill: bool = True) -> Any:
     if isinstance(value, list):
         return [complete(item, node["items"]) for item in value]
     try:
-        return {"integer": int, "number": float}.get(node.get("type"), lambda same: same)(value)
+        return {"integer": int, "number": float}.get(node.get("type", ""), lambda same: same)(value)
     except OverflowError:
         raise ValueError(f"found a number of {len(str(value))} digits; allowed: what a float holds") from None

@@ -26,10 +26,11 @@ def check(benchmark: Benchmark) -> None:
             catalog.choose(f"cells.{i}.searches", name, searches)
         if not cells.genotypes and not (searches if cells.searches is None else cells.searches):
             raise ValueError(f"cells.{i}: no genotype to build; name published ones, or a search")
+    rules = benchmark.models.rules if benchmark.models else ()
     for protocol in benchmark.protocols:
         for section, written in _written_settings(benchmark):
             key = section.partition(".")[0]
-            merged = default_settings(key) | protocols()[protocol].get(key, {}) | written
+            merged = {**default_settings(key), **protocols()[protocol].get(key, {}), **written}
             if merged.get("selection") == "best_val" and not merged["holdout"]:
                 raise ValueError(
                     f"{section}.settings.selection: 'best_val' needs a held-out share; set holdout above 0, or selection: last"
@@ -43,13 +44,13 @@ def check(benchmark: Benchmark) -> None:
                     if merged[name] != (off := catalog.SPEED[name][0]):
                         raise ValueError(f"{section}.settings.{name}: {merged[name]!r} is not for biotorch's layers; allowed: {off}")
                 own = section.removeprefix("models.by_rule.")
-                for rule in [own] if own != section else benchmark.models.rules:
+                for rule in (own,) if own != section else rules:
                     if rule not in catalog.BIOTORCH:
                         raise ValueError(f"{section}.settings.backend: biotorch has no rule {rule!r}; allowed for it: native")
             if merged.get("compile", "none") != "none":
                 _check_compiled(section, merged, benchmark)
         for i, search in enumerate(benchmark.searches):
-            merged = default_settings("search") | protocols()[protocol].get("search", {}) | search.settings
+            merged = {**default_settings("search"), **protocols()[protocol].get("search", {}), **search.settings}
             if merged["warmup"] >= merged["epochs"] and any(method.startswith("eg") for method in search.methods):
                 raise ValueError(f"search.{i}.settings.warmup: {merged['warmup']} epochs leave none of {merged['epochs']} to explore in")
     for pattern, bounds in benchmark.expect.items():
@@ -67,7 +68,7 @@ def _check_compiled(section: str, merged: Mapping[str, Any], benchmark: Benchmar
         raise ValueError(f"{where}: a network that drops paths is another one in every epoch; set drop_path: 0")
     if merged["brsf_redraw"] == "forward":
         raise ValueError(f"{where}: brsf_redraw 'forward' draws in every step; set brsf_redraw: update")
-    if section.startswith("models"):
+    if benchmark.models and section.startswith("models"):
         for rule in set(benchmark.models.rules) & catalog.NETWORK_RULES.keys():
             raise ValueError(f"{where}: {rule!r} listens at the network's output, outside the graph; allowed with it: none")
 
@@ -76,10 +77,10 @@ def _written_settings(benchmark: Benchmark) -> Iterator[tuple[str, Mapping[str, 
     if models := benchmark.models:
         yield "models", models.settings
         for rule, settings in models.by_rule.items():
-            yield f"models.by_rule.{rule}", models.settings | settings
+            yield f"models.by_rule.{rule}", {**models.settings, **settings}
     for i, search in enumerate(benchmark.searches):
         yield f"search.{i}", search.settings
     for i, cells in enumerate(benchmark.cells):
         yield f"cells.{i}", cells.settings
         for method, settings in cells.by_method.items():
-            yield f"cells.{i}.by_method.{method}", cells.settings | settings
+            yield f"cells.{i}.by_method.{method}", {**cells.settings, **settings}

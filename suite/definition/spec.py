@@ -12,8 +12,6 @@ from suite.definition.benchmark import Attacks, Benchmark, Cells, Models, Search
 from suite.definition.schema import complete, schema
 from suite.definition.text import load, read_text
 
-SECTIONS = {"models": Models, "attacks": Attacks}
-
 
 def read(path: str | Path) -> Benchmark:
     """Read and check a definition. Raises ValueError with one line for any mistake in it."""
@@ -60,7 +58,8 @@ def parse(text: str) -> Benchmark:
         part[key] = [str(data_prep.Variant(**dataset)) for dataset in part[key]]
     benchmark = Benchmark(
         **{key: _frozen(raw[key]) for key in ("name", "about", "datasets", "seeds", "protocols", "device", "threads", "expect")},
-        **{key: kind(**_frozen(raw[key])) if key in raw else None for key, kind in SECTIONS.items()},
+        models=Models(**_frozen(raw["models"])) if "models" in raw else None,
+        attacks=Attacks(**_frozen(raw["attacks"])) if "attacks" in raw else None,
         searches=tuple(Search(**_frozen(entry)) for entry in raw.get("search", [])),
         cells=tuple(Cells(**_frozen(entry)) for entry in raw.get("cells", [])),
         text=text,

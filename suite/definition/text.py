@@ -34,7 +34,7 @@ def load(text: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
     """yaml.SafeLoader that refuses a key given twice, which YAML forbids and PyYAML lets pass."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -6,11 +6,12 @@ import argparse
 import json
 import statistics
 import time
+from typing import Any
 
 from bionas.files import replacing
 from suite.definition import price
 from suite.jobs import machine
-from suite.jobs.resume import StopFlag, ask_to_go_on
+from suite.jobs.stopping import StopFlag, ask_to_go_on
 
 BATCH, STEPS = 128, 9
 
@@ -39,7 +40,7 @@ def calibrate(args: argparse.Namespace, stop: StopFlag) -> None:
         if stop():
             ask_to_go_on("calibrate")
     median = statistics.median(seconds[2:])  # the first ones warm up
-    found = {"flops_per_second": price.LEARNING * BATCH * account.flops(model, (3, 32, 32)) / median}
+    found: dict[str, Any] = {"flops_per_second": price.LEARNING * BATCH * account.flops(model, (3, 32, 32)) / median}
     found |= {"device": here.name, "threads": args.threads, "step_seconds": median, "batch": BATCH}
     with replacing(args.out) as partial:
         partial.write_text(json.dumps(found, indent=2) + "\n")

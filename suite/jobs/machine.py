@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite import store
 from suite.jobs import gpu
-from suite.jobs.resume import StopFlag, ask_to_go_on
+from suite.jobs.stopping import StopFlag, ask_to_go_on
 
 if TYPE_CHECKING:
     import torch

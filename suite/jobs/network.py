@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from bionas.dataset import Dataset
 
 
-def build(params: dict[str, Any], content: Dataset, genotype: str | None) -> nn.Module:
+def build(params: Mapping[str, Any], content: Dataset, genotype: str | None) -> nn.Module:
     """Make the trial's network, a model of the catalog if there is no genotype, with its initial weights."""
     from bionas import catalog
     from bionas.networks import Network, Options, initialise

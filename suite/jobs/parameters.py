@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from suite.definition import schema
 from suite.definition.runs import run_id, section_of
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 COMMON_KEYS = ("id", "dataset", "seed", "settings", "device", "threads", "numerics")
 KEYS = {
     "search": (*COMMON_KEYS, "name", "method", "rule_set"),

@@ -9,8 +9,9 @@ from typing import Any
 
 from suite import store
 from suite.jobs import machine, parameters
+from suite.jobs.checkpoint import Checkpoint
 from suite.jobs.progress import Bar
-from suite.jobs.resume import Checkpoint, StopFlag, turn
+from suite.jobs.stopping import StopFlag, turn
 
 
 def search(args: argparse.Namespace, stop: StopFlag) -> None:
@@ -78,7 +79,7 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     metrics["dataset_checksum"] = content.checksum
     if state.genotype:
         metrics["genotype"] = state.genotype
-    arrays = {f"curves/{name}": column for name, column in state.curves.items()}
+    arrays: dict[str, Any] = {f"curves/{name}": column for name, column in state.curves.items()}
     arrays |= {f"alphas/{kind}": np.stack([mixture[kind].numpy() for mixture in state.trace]) for kind in ("normal", "reduce")}
     arrays |= {"alphas/candidates": [str(candidate) for candidate in space.candidates], "genotypes": state.genotypes}
     arrays |= {f"evolution/{name}": column for name, column in state.extra.get("log", {}).items()}

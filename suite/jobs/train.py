@@ -10,8 +10,9 @@ from typing import Any
 
 from suite import store
 from suite.jobs import machine, network, parameters
+from suite.jobs.checkpoint import Checkpoint
 from suite.jobs.progress import Bar
-from suite.jobs.resume import Checkpoint, StopFlag, turn
+from suite.jobs.stopping import StopFlag, turn
 
 
 def train(args: argparse.Namespace, stop: StopFlag) -> None:

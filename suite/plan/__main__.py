@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from suite.definition import price, spec
-from suite.definition.runs import Search
+from suite.definition.runs import Search, Trial
 from suite.plan.expand import Plan
 from suite.plan.size import load
 
@@ -27,7 +27,8 @@ def main(argv: list[str] | None = None) -> None:
         content = [planned.to_dict() for planned in plans]
         print(json.dumps(content if len(content) > 1 else content[0], indent=2))
         return
-    searches, trials = {}, {}
+    searches: dict[str, Search] = {}
+    trials: dict[str, Trial] = {}
     for planned in plans:
         _print_table(planned)
         print(price.say(price.of(planned.searches, planned.trials), speed), end="\n\n")
@@ -59,13 +60,14 @@ def _print_table(planned: Plan) -> None:
 def _rows(planned: Plan) -> Iterator[tuple[str, ...]]:
     """Yield one row of the table for all runs that differ in their seed alone."""
     seeds: dict[tuple[tuple[str, ...], str], list[int]] = {}
-    for run in (*planned.searches.values(), *planned.trials.values()):
+    runs: list[Search | Trial] = [*planned.searches.values(), *planned.trials.values()]
+    for run in runs:
         if isinstance(run, Search):
             kind, network, rules, attacks = "search", run.name, " ".join(run.rule_set), ""
         else:
             kind, network, rules, evaluation = "trial", run.network, run.rules, run.evaluation
             attacks = f"{len({attack for attack, _ in evaluation.attacks})} × {evaluation.images} images" if evaluation else "none"
-        row = (kind, run.dataset, network, rules, ", ".join(run.protocols), str(run.settings["epochs"]), attacks)
+        row: tuple[str, ...] = (kind, run.dataset, network, rules, ", ".join(run.protocols), str(run.settings["epochs"]), attacks)
         seeds.setdefault((row, json.dumps(run.settings, sort_keys=True)), []).append(run.seed)
     for (row, _), found in seeds.items():
         yield (*row, _ranges(found))

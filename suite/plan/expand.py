@@ -62,14 +62,16 @@ class Plan:
 def plan(benchmark: Benchmark) -> Plan:
     """Expand the cross products. Raises ValueError if `expect` means no run, or a metric that a run does not have."""
     skipped: dict[str, str] = {}
-    searches, trials = {}, {}
+    searches: dict[str, Search] = {}
+    trials: dict[str, Trial] = {}
     for protocol in benchmark.protocols:
         found = list(_searches(benchmark, protocol))
         _merge(searches, found)
         _merge(trials, _model_trials(benchmark, protocol, skipped))
         for cells in benchmark.cells:
             _merge(trials, _cell_trials(benchmark, cells, protocol, found, skipped))
-    runs = {**{f"search/{id}": s for id, s in searches.items()}, **{f"trial/{id}": t for id, t in trials.items()}}
+    runs: dict[str, Search | Trial] = {f"search/{id}": search for id, search in searches.items()}
+    runs |= {f"trial/{id}": trial for id, trial in trials.items()}
     for pattern, bounds in benchmark.expect.items():
         matched = [run for path, run in runs.items() if fnmatch.fnmatchcase(path, pattern)]
         if not matched:
@@ -150,7 +152,7 @@ def _fill(
 def _settings(section: str, protocol: str, written: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the settings in force, and the names of those in which the definition departs from the protocol."""
     row = schema.default_settings(section) | schema.protocols()[protocol].get(section, {})
-    return row | written, tuple(name for name, value in written.items() if row[name] != value)
+    return {**row, **written}, tuple(name for name, value in written.items() if row[name] != value)
 
 
 def _relevant(settings: Mapping[str, Any], rules: set[str]) -> dict[str, Any]:
@@ -195,9 +197,10 @@ def _entry(run: Search | Trial) -> dict[str, Any]:
     return {**run.params, "protocols": list(run.protocols), "overrides": list(run.overrides)}
 
 
-def _merge(runs: dict[str, Any], more: Iterable[Any]) -> None:
+def _merge(runs: dict[str, Kind], more: Iterable[Kind]) -> None:
     """Add runs by id; protocols that mean the same run share it."""
     for run in more:
-        before = runs.get(run.id)
-        new = before and [protocol for protocol in run.protocols if protocol not in before.protocols]
-        runs[run.id] = dataclasses.replace(run, protocols=before.protocols + tuple(new)) if before else run
+        if before := runs.get(run.id):
+            new = tuple(protocol for protocol in run.protocols if protocol not in before.protocols)
+            run = dataclasses.replace(run, protocols=before.protocols + new)
+        runs[run.id] = run

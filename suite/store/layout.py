@@ -39,8 +39,8 @@ class Run:
     id: str
     params: Mapping[str, Any]
     status: str = "ok"
-    metrics: Mapping[str, float | int | str] = field(default_factory=dict)
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from suite import image, store
-from suite.jobs.resume import Checkpoint
+from suite.jobs.checkpoint import Checkpoint
 
 
 def test_a_file_is_its_checksum_and_a_changed_one_another(tmp_path):

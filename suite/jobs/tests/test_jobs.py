@@ -258,6 +258,20 @@ def test_a_search_killed_three_times_ends_with_the_same_bits_and_its_genotype_is
     assert trained.metrics["auxiliary"] == "none: images are below 16×16"
 
 
+def test_a_trial_whose_search_diverged_is_skipped_without_weights_and_so_are_its_attacks(tmp_path, digits, undisturbed):
+    job = Job(tmp_path, digits)
+    _, training, result = search_commands("darts", tmp_path, digits)
+    params = json.loads(training[training.index("--params") + 1])
+    store.write(result, store.Run(stage="search", id=params["parent"], params={}, status="diverged"))
+    done = job.run([*training, "--search", str(result)])
+    assert done.returncode == 0 and "skipped(parent diverged)" in done.stdout
+    assert {p.name for p in (tmp_path / "trial").iterdir()} == {".lock", "train.h5"}
+    attacks = [*undisturbed.evaluate, "--trial", str(tmp_path / "trial"), "--out", str(tmp_path / "trial/evaluation.h5")]
+    assert job.run(attacks).returncode == 0
+    statuses = [store.read(tmp_path / "trial" / name).status for name in ("train.h5", "evaluation.h5")]
+    assert statuses == ["skipped(parent diverged)", "skipped(parent skipped(parent diverged))"]
+
+
 def other_search(folder, result):
     path = folder / "other.h5"
     store.write(path, replace(store.read(result), id="digits/other", timings={}, arrays={}))

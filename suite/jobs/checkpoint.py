@@ -1,0 +1,55 @@
+"""The state of a job between its steps: to go on from."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bionas.files import replacing
+from suite import image
+from suite.jobs.stopping import ask_to_go_on, checkpoint_of
+
+
+class Checkpoint:
+    """A job's checkpoint. It is believed only if it belongs to the same parameters, device and image."""
+
+    def __init__(self, out: Path, id: str, params: dict[str, Any], seconds: float, stop: Callable[[], bool]) -> None:
+        self.path, self.id, self.seconds, self.stop = checkpoint_of(out), id, seconds, stop
+        self.owner = json.dumps([params, image.chosen()], sort_keys=True)
+        self.saved = time.monotonic()
+
+    def due(self) -> bool:
+        """Say whether to save now: after so many seconds, and when the job is asked to stop."""
+        return self.stop() or time.monotonic() - self.saved >= self.seconds
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Save the state; then end the job if it is asked to stop."""
+        import torch
+
+        with replacing(self.path) as partial:
+            torch.save({"owner": self.owner, "state": state}, partial)
+        self.saved = time.monotonic()
+        if self.stop():
+            ask_to_go_on(self.id)
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the saved state, on the CPU, or nothing if there is none that can be used; says so if one cannot."""
+        import torch
+
+        if not self.path.exists():
+            return None
+        try:
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            if saved["owner"] == self.owner:
+                return dict(saved["state"])
+            reason = "it belongs to other parameters, another device or another image"
+        except Exception as error:  # a damaged file makes torch raise almost anything
+            reason = f"not readable, {type(error).__name__}"
+        print(f"{self.path}: checkpoint not used ({reason}); starting anew", flush=True)
+        return None
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
