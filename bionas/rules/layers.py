@@ -124,7 +124,7 @@ class RuleLayer(FeedbackOwner):
 
     def _feeds_back(self, x: Tensor) -> bool:
         """Whether anything will ask for B: without an input gradient (the first layer, evaluation) every rule is plain."""
-        return self.draws != "nothing" and not self.exact and torch.is_grad_enabled() and x.requires_grad
+        return not self.law.exact and not self.exact and torch.is_grad_enabled() and x.requires_grad
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, rule={self.rule}"

@@ -26,11 +26,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rule:
-    """A learning rule. `feedback(W, R)` gives B; `draw` says what R is; `redraw` whether R changes after every update."""
+    """A learning rule. `feedback(W, R)` gives B, element by element; `draw` says what R is; `redraw` whether it changes every update."""
 
     feedback: Callable[[Tensor, Any], Tensor]
     draw: Literal["nothing", "scale", "signed", "magnitude", "direct"]
     redraw: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether B is W, so that plain layers do."""
+        return self.feedback is _weight
 
 
 def _weight(W: Tensor, R: Any) -> Tensor:

@@ -63,7 +63,7 @@ def of_search(search: Search) -> Price:
         learned, judged = epochs * half, epochs * half
         if search.method.startswith("darts"):
             learned *= 2  # α learns from as many
-        else:
+        elif search.method.startswith("eg"):
             a_generation = settings["population"] + 1  # the best one is looked at again
             an_epoch = settings["restarts"] * settings["generations"] * a_generation + 1
             judged += (epochs - settings["warmup"]) * an_epoch * settings["fitness_images"]

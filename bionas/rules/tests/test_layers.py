@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bionas.rules import RULES, RuleConv2d, RuleLinear, convert, seed_feedback, true_gradient
+from bionas.rules.feedback import ALL
+from bionas.rules.table import Rule
 from bionas.rules.tests.helpers import conv, gradients, relative
 
 
@@ -96,6 +98,20 @@ def test_true_gradient_is_autograd_for_a_whole_network_and_ends_with_its_block(r
     torch.testing.assert_close(input_gradient(ours), before, rtol=0, atol=0)
     if rule != "bp":
         assert relative(before, input_gradient(plain)) > 0.1
+
+
+TWICE = Rule(lambda W, R: 2 * W, draw="nothing")
+
+
+@pytest.mark.parametrize(("kernel", "groups"), [(3, 1), (1, 1), (5, 8)])
+def test_a_rule_without_R_feeds_back_through_its_own_B(kernel, groups, monkeypatch):
+    monkeypatch.setitem(ALL, "twice", f"{__name__}:TWICE")
+    layer = RuleConv2d(8, 8, kernel, padding=kernel // 2, groups=groups, rule="twice").double()
+    plain = nn.Conv2d(8, 8, kernel, padding=kernel // 2, groups=groups).double()
+    plain.load_state_dict({"weight": layer.weight, "bias": layer.bias})
+    x = torch.randn(2, 8, 12, 12, dtype=torch.float64)
+    found, exact = gradients(layer, x), gradients(plain, x)
+    assert relative(found[0], 2 * exact[0]) < 1e-12 and relative(found[1], exact[1]) < 1e-12
 
 
 def test_feedback_is_a_buffer_never_a_parameter():

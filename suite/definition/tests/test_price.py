@@ -11,6 +11,7 @@ from bionas.supernet import Supernet
 from data_prep import DATASETS, SIZES, Variant
 from suite import plan
 from suite.definition import price, schema, spec
+from suite.definition.runs import Search
 
 BIO = ("fa", "usf", "brsf", "frsf")
 
@@ -99,6 +100,14 @@ def test_darts_learns_twice_as_many_images_as_it_trains_on():
     text = "name: toy\nabout: x\ndatasets: [digits]\nsearch: {methods: [darts], rule_sets: {bio: [usf]}, settings: {epochs: 3}}\n"
     planned = plan.plan(spec.parse(text))
     assert price.of(planned.searches, planned.trials).images == 3 * 719 * 3  # weights, α, validation
+
+
+def test_a_search_method_of_ones_own_costs_what_every_search_does(monkeypatch):
+    monkeypatch.setitem(catalog.SEARCHERS, "noise", catalog.Searcher("bionas.search.noise", ()))
+    size = {"images": 1000, "space": "repaired", "channels": 4, "cells": 3, "nodes": 1, "epochs": 3}
+    common = {"dataset": "digits", "seed": 0, "device": "cpu", "threads": 1, "protocols": (), "overrides": (), "rule_set": ("usf",)}
+    search = Search(name="noise-sf", method="noise", settings=size, **common)
+    assert price.of_search(search).images == 3 * (500 + 500)  # weights, validation
 
 
 def test_a_calibration_is_read_and_another_file_refused(tmp_path):
