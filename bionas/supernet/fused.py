@@ -77,7 +77,7 @@ class Fan(nn.Module):
         """x (C, H, W, N) and weights (E, candidates in the order of `columns`) → what every edge hands on, (E, C, H', W', N)."""
         shape = ((x.shape[1] - 1) // self.stride + 1, (x.shape[2] - 1) // self.stride + 1, x.shape[3])
         convs = 2 * len(self.convs.rules)
-        sep, dil, pools, skips = weights.split([convs, convs, 2, weights.shape[1] - 2 * convs - 2], 1)
+        sep, dil, pools, skips = weights.split([convs, convs, len(POOLS), weights.shape[1] - 2 * convs - len(POOLS)], 1)
         skips = skips[:, : self.num_skips] if self.stride == 1 else skips[:, -self.num_skips :]
         stacks = self.convs()
         positive = x.relu()
@@ -140,11 +140,11 @@ class Fan(nn.Module):
         return _normalise(self.norms["skip"], torch.cat(parts, 1))
 
     def _pooled(self, x: Tensor) -> Tensor:
-        """Pools have no weights: they are the same on every edge. (C, H, W, N) → (2, C·P)."""
+        """Pools have no weights: they are the same on every edge. (C, H, W, N) → (pools, C·P), in the order of POOLS."""
         maps = x.permute(0, 3, 1, 2)  # channels_last in torch's eyes, which its pools know
         pools = [F.max_pool2d(maps, 3, self.stride, 1), F.avg_pool2d(maps, 3, self.stride, 1, count_include_pad=False)]
         pooled = torch.stack([pool.permute(0, 2, 3, 1) for pool in pools])
-        return _normalise(self.norms["pools"], pooled.view(2, self.channels, -1)).view(2, -1)
+        return _normalise(self.norms["pools"], pooled.view(len(POOLS), self.channels, -1)).view(len(POOLS), -1)
 
 
 def columns(space: SearchSpace) -> list[int]:
