@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from bionas import catalog
-from bionas.cost import Images
 from bionas.networks.parts import evaluating
 
 
@@ -38,10 +37,10 @@ def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
 
 
 @cache
-def of_model(target: str, images: Images) -> tuple[int, int]:
+def of_model(target: str, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[int, int]:
     """Build a model, as the catalog names it, and return (multiply-adds, parameters). Raises what the model raises."""
-    model = catalog.load(target)("bp", images.classes, images.channels)
-    return flops(model, (images.channels, images.side, images.side)), num_parameters(model)
+    model = catalog.load(target)("bp", num_classes, image_shape[0])
+    return flops(model, image_shape), num_parameters(model)
 
 
 def layers_by_rule(model: nn.Module) -> dict[str, tuple[int, int]]:

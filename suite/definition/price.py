@@ -13,9 +13,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bionas import catalog, cost
+from bionas import catalog
 from bionas.space import PUBLISHED, SearchSpace
 from data_prep import Variant
+from suite.definition import cost
 from suite.definition.runs import Evaluation, Search, Trial
 
 THROUGHPUT = 2e12  # multiply-adds a second: a fifth of what an A100's data sheet gives for float32
@@ -97,7 +98,8 @@ def _network(trial: Trial, parent: Search | None, images: cost.Images) -> tuple[
     """Return (multiply-adds an image, weights, why they are not known)."""
     if trial.network in catalog.MODELS:
         try:
-            return *catalog.load("bionas.networks.account:of_model")(catalog.MODELS[trial.network], images), ()
+            shape = (images.channels, images.side, images.side)
+            return *catalog.load("bionas.networks.account:of_model")(catalog.MODELS[trial.network], images.classes, shape), ()
         except Exception as error:  # somebody's own network may raise anything
             reason = (str(error) or type(error).__name__).partition("\n")[0]
             return 0, 0, (f"{trial.network} on {images.side}×{images.side} ({reason})",)

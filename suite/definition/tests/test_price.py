@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from bionas import catalog, cost
+from bionas import catalog
 from bionas.networks import Network, account
 from bionas.space import PUBLISHED, SearchSpace, random_genotype
 from bionas.supernet import Supernet
 from data_prep import DATASETS, SIZES, Variant
 from suite import plan
-from suite.definition import price, schema, spec
+from suite.definition import cost, price, schema, spec
 from suite.definition.runs import Search
 
 BIO = ("fa", "usf", "brsf", "frsf")
@@ -19,7 +19,7 @@ BIO = ("fa", "usf", "brsf", "frsf")
 # Idelbayev's table: 40.81 M and 0.27 M, 125.49 M and 0.85 M.
 @pytest.mark.parametrize(("name", "flops", "parameters"), [("resnet20", 40.81e6, 0.27e6), ("resnet56", 125.49e6, 0.85e6)])
 def test_a_resnet_has_the_published_multiply_adds_and_parameters(name, flops, parameters):
-    found = account.of_model(catalog.MODELS[name], cost.Images(3, 32, 10))
+    found = account.of_model(catalog.MODELS[name], 10, (3, 32, 32))
     assert found == (pytest.approx(flops, rel=0.01), pytest.approx(parameters, rel=0.01))
 
 
