@@ -182,7 +182,7 @@ def draw_together(layers: Iterable[RuleLayer]) -> None:
     """Draw R of layers for their seed, name and update, at once: many small draws would take longer than the drawing."""
     alike: dict[tuple[torch.dtype, torch.device], list[tuple[RuleLayer, Tensor]]] = {}
     for layer in layers:
-        if layer.R is not None and not layer.R.is_meta:
+        if layer.R is not None:
             alike.setdefault((layer.R.dtype, layer.R.device), []).append((layer, layer.R))
     for (dtype, device), group in alike.items():
         sizes = tuple(R.numel() for _, R in group)

@@ -108,8 +108,6 @@ class Bank(FeedbackOwner):
     @torch.no_grad()
     def draw(self) -> None:
         """Draw R of the rules that have one, for this seed and update: element by element what the plain layers draw."""
-        if self.R.is_meta:
-            return
         bound = torch.tensor(self.bounds, dtype=self.R.dtype, device=self.R.device)[self.layer]
         for r, rule in enumerate(self.rules):
             definition = self.definition(rule)

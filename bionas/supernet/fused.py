@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bionas.kernels.batched import SIDE, SMALL, LargeDepthwise, Product, SharedDepthwise, SmallDepthwise
+from bionas import kernels
+from bionas.kernels.batched import SIDE, Product, mix, normalise
 from bionas.space import CONVS, POOLS, Candidate, SearchSpace
 from bionas.supernet.bank import Bank, Stack
 
@@ -84,7 +85,7 @@ class Fan(nn.Module):
         mixed = self._separable(positive, stacks, shape, sep) + self._dilated(positive, stacks, dil)
         plain = self._pooled(x)
         if self.stride == 2:
-            mixed = mixed + _mix(skips, self._reduced(positive))
+            mixed = mixed + mix(skips, self._reduced(positive))
         else:
             pools, plain = torch.cat([pools, skips.sum(1, keepdim=True)], 1), torch.cat([plain, x.view(1, -1)])
         mixed = torch.addmm(mixed, pools, plain)
@@ -100,34 +101,29 @@ class Fan(nn.Module):
         return _kernels(stacks[small, 1], stacks[large, 1]), _matrices(stacks[small, 2], stacks[large, 2])
 
     def _dilated(self, x: Tensor, stacks: dict[Any, Tensor], weights: Tensor) -> Tensor:
-        # At stride 2, every second pixel sees every second pixel: an ordinary conv on those.
-        x, dilation = (x[:, ::2, ::2], 1) if self.stride == 2 else (x, 2)
-        kernels, matrices = self._layouts(stacks, "dil")
-        hidden = SharedDepthwise.apply(x, kernels, 1, dilation).transpose(0, 1)
+        layout = kernels.form(x)
+        depthwise, matrices = self._layouts(stacks, "dil")
         if self._learns():
-            return _mix(weights, _normalise(self.norms["dil"], Product.apply(hidden, matrices)))
+            return layout.mixture(self.norms["dil"], layout.shared_separable(x, depthwise, matrices, self.stride, 2), weights)
+        hidden = layout.shared(x, depthwise, self.stride, 2)
         maps, shift = _as_maps(matrices, self.norms["dil"], weights)
         return torch.baddbmm(shift.unsqueeze(2), _side_by_side(maps), hidden.reshape(len(weights), -1, hidden.shape[2])).flatten(1)
 
     def _separable(self, x: Tensor, stacks: dict[Any, Tensor], shape: tuple[int, ...], weights: Tensor) -> Tensor:
-        kernels, matrices = self._layouts(stacks, "sep")
-        hidden = SharedDepthwise.apply(x, kernels, self.stride, 1).transpose(0, 1)
+        layout = kernels.form(x)
+        depthwise, matrices = self._layouts(stacks, "sep")
+        second = _members(stacks["sep_conv_3x3", 5], stacks["sep_conv_5x5", 5]).flatten(1, 3).flatten(3)
+        last = _matrices(stacks["sep_conv_3x3", 6], stacks["sep_conv_5x5", 6])
         if self._learns():
-            z = _normalise(self.norms["sep halfway"], Product.apply(hidden, matrices))
-        else:
-            maps, shift = _as_maps(matrices, self.norms["sep halfway"], weights.new_ones(len(hidden), 1))
-            z = torch.baddbmm(shift.unsqueeze(2), maps.squeeze(1), hidden)
-        hidden = z.relu_()
-        members = _members(stacks["sep_conv_3x3", 5], stacks["sep_conv_5x5", 5]).flatten(1, -3).flatten(2)
-        if shape[0] * shape[1] <= SMALL:
-            grid = (shape[:2], (SIDE, SIDE), (1, 1), (2, 2), (1, 1))
-            out = SmallDepthwise.apply(hidden.view(-1, shape[0] * shape[1], shape[2]), members, grid)
-        else:
-            out = LargeDepthwise.apply(hidden.view(-1, *shape), members)
-        matrices = _matrices(stacks["sep_conv_3x3", 6], stacks["sep_conv_5x5", 6])
-        if self._learns():
-            return _mix(weights, _normalise(self.norms["sep"], Product.apply(out.view(z.shape), matrices)))
-        maps, shift = _as_maps(matrices, self.norms["sep"], weights)
+            halfway = layout.shared_separable(x, depthwise, matrices, self.stride, 1)
+            positive = normalise(self.norms["sep halfway"], halfway, torch.relu_)
+            out = layout.own_separable(positive.view(*positive.shape[:2], *shape), second, last)
+            return layout.mixture(self.norms["sep"], out, weights)
+        hidden = layout.shared(x, depthwise, self.stride, 1)
+        maps, shift = _as_maps(matrices, self.norms["sep halfway"], weights.new_ones(len(hidden), 1))
+        positive = torch.baddbmm(shift.unsqueeze(2), maps.squeeze(1), hidden).relu_()
+        out = layout.own(positive.view(*positive.shape[:2], *shape), second)
+        maps, shift = _as_maps(last, self.norms["sep"], weights)
         maps = _side_by_side(maps)
         return torch.baddbmm(shift.unsqueeze(2), maps, out.view(*maps.shape[::2], -1)).flatten(1)
 
@@ -137,14 +133,14 @@ class Fan(nn.Module):
         for grid, both in zip((x[:, ::2, ::2], x[:, 1::2, 1::2]), self.skips().values(), strict=True):
             out = Product.apply(grid.reshape(1, self.channels, -1), both.reshape(len(both), 1, -1, self.channels))
             parts.append(out.view(len(self.edges) * self.num_skips, -1, out.shape[2]))
-        return _normalise(self.norms["skip"], torch.cat(parts, 1))
+        return normalise(self.norms["skip"], torch.cat(parts, 1))
 
     def _pooled(self, x: Tensor) -> Tensor:
         """Pools have no weights: they are the same on every edge. (C, H, W, N) → (pools, C·P), in the order of POOLS."""
         maps = x.permute(0, 3, 1, 2)  # channels_last in torch's eyes, which its pools know
         pools = [F.max_pool2d(maps, 3, self.stride, 1), F.avg_pool2d(maps, 3, self.stride, 1, count_include_pad=False)]
         pooled = torch.stack([pool.permute(0, 2, 3, 1) for pool in pools])
-        return _normalise(self.norms["pools"], pooled.view(len(POOLS), self.channels, -1)).view(len(POOLS), -1)
+        return normalise(self.norms["pools"], pooled.view(len(POOLS), self.channels, -1)).view(len(POOLS), -1)
 
 
 def columns(space: SearchSpace) -> list[int]:
@@ -170,12 +166,6 @@ def _matrices(small: Tensor, large: Tensor) -> Tensor:
     return torch.stack([small, large], 2).view(len(small), -1, *small.shape[3:5])
 
 
-def _normalise(norm: Any, z: Tensor) -> Tensor:
-    """BatchNorm of (M, C, P), each of M·C channels over its pixels."""
-    options = {"training": norm.training, "momentum": norm.momentum, "eps": norm.eps}
-    return F.batch_norm(z.view(1, -1, z.shape[2]), norm.running_mean, norm.running_var, **options).view(z.shape)
-
-
 def _as_maps(matrices: Tensor, norm: Any, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Pointwise convs, BatchNorm with its running statistics, and mixture: linear maps (E, K, out, in), and what an edge adds, (E, out)."""
     edges, convs = weights.shape
@@ -187,8 +177,3 @@ def _as_maps(matrices: Tensor, norm: Any, weights: Tensor) -> tuple[Tensor, Tens
 def _side_by_side(maps: Tensor) -> Tensor:
     """The maps of an edge's members as one of all their channels: (E, K, out, in) → (E, out, K·in)."""
     return maps.transpose(1, 2).flatten(2)
-
-
-def _mix(weights: Tensor, members: Tensor) -> Tensor:
-    """Weights (E, K) and members (E·K, C, P) → (E, C·P)."""
-    return torch.bmm(weights.unsqueeze(1), members.view(*weights.shape, -1)).squeeze(1)

@@ -4,6 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from bionas import kernels
+from bionas.kernels import batched, grouped
 from bionas.kernels.batched import fold, pad, taps
 from bionas.networks import Options, parts
 from bionas.rules import RuleConv2d, advance, feedback_owners, true_gradient
@@ -13,8 +15,15 @@ from bionas.supernet import Supernet, initialise_alphas
 from bionas.supernet.bank import Bank
 
 BIO = ("fa", "usf", "brsf", "frsf")
+LAYOUTS = {"CPU": batched, "GPU": grouped}
 SETS = [("bp",), BIO, ("fa",), ("usf", "bp")]
 LEARNING = [{}, {"scale": "rms", "brsf_redraw": "forward"}, {"scale": "none", "init": "kaiming"}]
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request, monkeypatch):
+    """Both layouts, on a CPU: the same mathematics wherever it runs."""
+    monkeypatch.setattr(kernels, "form", lambda x: LAYOUTS[request.param])
 
 
 def twins(rules=BIO, protocol="repaired", none=False, nodes=2, dtype=torch.float64, **learning):
@@ -53,7 +62,7 @@ def assert_equal(ours, theirs, tolerance=1e-10):
 @pytest.mark.parametrize("learning", LEARNING, ids=str)
 @pytest.mark.parametrize("protocol", ["repaired", "paper", "released"])
 @pytest.mark.parametrize("rules", SETS, ids="-".join)
-def test_outputs_and_all_gradients(rules, protocol, learning):
+def test_outputs_and_all_gradients(layout, rules, protocol, learning):
     plain, fused = twins(rules, protocol, none=protocol != "paper", **learning)
     assert_equal(fused.plain_state(), plain.plain_state(), 0)
     x, y = batch()
@@ -73,7 +82,7 @@ def test_outputs_and_all_gradients(rules, protocol, learning):
 
 @pytest.mark.parametrize("protocol", ["repaired", "released"])
 @pytest.mark.parametrize("size", [8, 20])  # second depthwise convs as products, and as convolutions
-def test_outputs_of_a_mere_evaluation(protocol, size):
+def test_outputs_of_a_mere_evaluation(layout, protocol, size):
     plain, fused = twins(protocol=protocol)
     for _ in range(3):  # running statistics of some batches
         plain(batch(size=size)[0]), fused(batch(size=size)[0])
@@ -83,7 +92,7 @@ def test_outputs_of_a_mere_evaluation(protocol, size):
             assert_equal({"logits": outputs[1]}, {"logits": outputs[0]})
 
 
-def test_gradients_in_a_cell_of_four_nodes_and_an_odd_number_of_channels():
+def test_gradients_in_a_cell_of_four_nodes_and_an_odd_number_of_channels(layout):
     nets = [Supernet(SearchSpace(BIO), 2, 5, 3, 4, 4, fused=fused).double() for fused in (False, True)]
     x = torch.rand(2, 2, 12, 12, dtype=torch.float64)
     for net in nets:
@@ -92,7 +101,7 @@ def test_gradients_in_a_cell_of_four_nodes_and_an_odd_number_of_channels():
     assert_equal(gradients(nets[1]), gradients(nets[0]))
 
 
-def test_five_training_steps():
+def test_five_training_steps(layout):
     nets = twins(brsf_redraw="update")
     for net in nets:
         optimiser = torch.optim.SGD(net.weights(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=3e-4)
@@ -115,7 +124,7 @@ def test_feedback_is_that_of_the_plain_layers_at_every_update():
         advance(plain), advance(fused)
 
 
-def test_frozen_weights_get_no_gradient_and_alphas_the_same():
+def test_frozen_weights_get_no_gradient_and_alphas_the_same(layout):
     plain, fused = twins()
     x, y = batch()
     for net in (plain, fused):
@@ -126,7 +135,7 @@ def test_frozen_weights_get_no_gradient_and_alphas_the_same():
     assert_equal({k: p.grad for k, p in fused.alphas.items()}, {k: p.grad for k, p in plain.alphas.items()})
 
 
-def test_with_the_true_gradient_it_is_autograd():
+def test_with_the_true_gradient_it_is_autograd(layout):
     """Of the plain form with ordinary convs: B plays no part."""
     plain, fused = twins()
     x, y = batch()
@@ -152,7 +161,7 @@ def test_taps_are_torchs_unfold_and_fold_is_their_adjoint(stride, dilation):
 
 
 @pytest.mark.parametrize("size", [8, 20])
-def test_bf16_autocast_trains(size):
+def test_bf16_autocast_trains(layout, size):
     _, fused = twins(dtype=torch.float32)
     x, y = batch(8, size, dtype=torch.float32)
     exact = fused(x)
