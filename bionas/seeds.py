@@ -23,21 +23,24 @@ def generator(seed: int, *axes: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, *axes))
 
 
-def uniform(like: Tensor, key: int | Tensor, counter: Tensor | None = None) -> Tensor:
-    """Return float32 (or float64) numbers in [0, 1) of `like`'s shape and device: element i is a hash of (key, i), without state.
+def uniform(like: Tensor, key: int) -> Tensor:
+    """Return float32 (or float64) numbers in [0, 1) of `like`'s shape and device: element i is a hash of (key, i), without state."""
+    counter = torch.arange(1, like.numel() + 1, device=like.device)
+    return unit_interval(scrambled(counter * GOLDEN + key), like.dtype).view(like.shape)
 
-    A tensor of keys, one an element, and a `counter` of places from 1 on, draw many layers at once.
 
-    The hash is splitmix64 (Steele, Lea & Flood 2014) over a counter; its top 24 bits make the number, the same on every device.
-    """
-    counter = torch.arange(1, like.numel() + 1, device=like.device) if counter is None else counter
-    z = counter * GOLDEN + key
+def scrambled(z: Tensor) -> Tensor:
+    """Scramble int64 in place, one to one, 0 to 0: splitmix64's finaliser (Steele, Lea & Flood 2014). Its counter goes up by `GOLDEN`."""
     shifted = torch.empty_like(z)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z.bitwise_xor_(_shift_right(z, shift, shifted)).mul_(_signed(factor))
-    z.bitwise_xor_(_shift_right(z, 31, shifted))
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32  # halves cannot hold 24 bits
-    return _shift_right(z, 40, shifted).to(dtype).mul_(2.0**-24).view(like.shape)
+    return z.bitwise_xor_(_shift_right(z, 31, shifted))
+
+
+def unit_interval(z: Tensor, dtype: torch.dtype) -> Tensor:
+    """Make numbers in [0, 1) of scrambled ones: of their top 24 bits, the same on every device, in float32 or, if asked, float64."""
+    exact = torch.float64 if dtype == torch.float64 else torch.float32  # halves cannot hold 24 bits
+    return _shift_right(z, 40, torch.empty_like(z)).to(exact).mul_(2.0**-24)
 
 
 def _signed(unsigned: int) -> int:

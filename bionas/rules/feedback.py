@@ -6,14 +6,13 @@ So accumulation, checkpointing, resuming and replicas agree, and evaluation draw
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bionas import catalog
+from bionas.rules.drawing import Draw, Streams
 from bionas.rules.table import Rule
 
 SCALES = ("init_std", "none", "rms")  # of uSF's B: the initialiser's std (biotorch), 1 (equation 4), the weight's root mean square
@@ -26,17 +25,23 @@ class FeedbackOwner(nn.Module):
     """What every module with feedback shares, a layer or a bank of them: the settings of R, its seed, and its update count."""
 
     rules: tuple[str, ...]
+    R: Tensor | None
 
     def set_feedback(self, scale: str, init: str, redraw: str) -> None:
         self.scale = catalog.choose("scale", scale, SCALES)
         self.init = catalog.choose("init", init, INITS)
         self.redraw = catalog.choose("brsf_redraw", redraw, REDRAWS)
         self.exact = False  # B := W, see true_gradient
+        self.streams: Streams | None = None  # of what is drawn anew at every forward
         self.reseed(0, "")
 
-    def draw(self) -> None:
-        """Draw R for this seed, name and update."""
+    def draws(self) -> Iterator[Draw]:
+        """Yield what is drawn into R, for every rule that draws."""
         raise NotImplementedError
+
+    def draw(self) -> None:
+        """Draw R for this seed and name, at update 0."""
+        Streams([self], redrawn=False).draw()
 
     def banked(self) -> Iterator[tuple[str, Tensor]]:
         """Yield (name, weight) of layers that are no modules of their own."""
@@ -51,18 +56,17 @@ class FeedbackOwner(nn.Module):
         self.seed, self.name, self.update = seed, name, 0
         self.draw()
 
-    def advance(self) -> bool:
-        """Count one weight update; say whether R has to be drawn anew."""
-        return self.redraw == "update" and self._count()
+    @property
+    def redraws(self) -> bool:
+        """Whether a rule of this owner draws anew, ever."""
+        return any(self.definition(rule).redraw for rule in self.rules)
 
     def count_forward(self) -> None:
         """Under `brsf_redraw: forward`, as biotorch: redraw at every forward, in evaluation, too."""
-        if self.redraw == "forward" and not self.exact and self._count():
-            self.draw()
-
-    def _count(self) -> bool:
-        self.update += 1
-        return any(self.definition(rule).redraw for rule in self.rules)
+        if self.redraw == "forward" and not self.exact:
+            self.update += 1
+            if self.redraws:
+                self.streams = redrawn(self.streams, [self])
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"seed": self.seed, "name": self.name, "update": self.update}
@@ -77,13 +81,9 @@ def init_bound(weight: Tensor, init: str) -> float:
     return math.sqrt(6 / (fan_in + fan_out)) if init == "xavier" else 1 / math.sqrt(fan_in)
 
 
-def magnitude(rule: Rule, u: Tensor, bound: Tensor | float) -> Tensor:
-    """Return R of the rule from uniform numbers in [0, 1): U(-bound, bound) where R is signed, its magnitude elsewhere."""
-    return (2 * u - 1) * bound if rule.draw == "signed" else u * bound
-
-
-@lru_cache(maxsize=64)
-def places(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return whose each element is, and its place there from 1 on, of layers of these sizes one after the other."""
-    counter = torch.cat([torch.arange(1, size + 1, device=device) for size in sizes])
-    return torch.arange(len(sizes), device=device).repeat_interleave(torch.tensor(sizes, device=device)), counter
+def redrawn(streams: Streams | None, owners: Sequence[FeedbackOwner]) -> Streams:
+    """Draw anew what the owners' next update draws anew; by these streams, if they still fit."""
+    if streams is None or not streams.fit():
+        streams = Streams(owners, redrawn=True)
+    streams.draw()
+    return streams

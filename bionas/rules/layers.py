@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from torch.autograd.function import once_differentiable
 from bionas import catalog
 from bionas.kernels.convs import quicker
 from bionas.rules.direct import Direct, Output
-from bionas.rules.feedback import ALL, FeedbackOwner, init_bound, magnitude, places
+from bionas.rules.drawing import Draw
+from bionas.rules.feedback import ALL, FeedbackOwner, init_bound
 from bionas.seeds import derive, uniform
 
 
@@ -83,20 +84,20 @@ class RuleLayer(FeedbackOwner):
         self.rules = (rule,)
         self.output: Output | None = None
         self.law = self.definition(rule)
-        self.draws = self.law.draw
+        self.drawn = self.law.draw
         self._direct: tuple[Any, Tensor] | None = None
-        self.register_buffer("R", torch.empty_like(self.weight, requires_grad=False) if self.draws in ("signed", "magnitude") else None)
+        self.register_buffer("R", torch.empty_like(self.weight, requires_grad=False) if self.drawn in ("signed", "magnitude") else None)
         self.set_feedback(scale, init, redraw)
 
     def feedback(self) -> Tensor:
         """Return the B in use, of the weight's shape; it takes no part in autograd. Raises ValueError for `dfa`."""
-        if self.draws == "direct":
+        if self.drawn == "direct":
             raise ValueError("rule: dfa feeds back from the network's output, not through a B of the weight's shape")
         with torch.no_grad():
             weight = self.weight.detach()
             if self.exact:
                 return weight
-            R = self._scale(weight) if self.draws == "scale" else self.R
+            R = self._scale(weight) if self.drawn == "scale" else self.R
             return self.law.feedback(weight, R)
 
     def _scale(self, weight: Tensor) -> Tensor | float:
@@ -104,9 +105,9 @@ class RuleLayer(FeedbackOwner):
             return weight.square().mean().sqrt()
         return 1.0 if self.scale == "none" else init_bound(weight, self.init) / math.sqrt(3)  # the std of U(-bound, bound)
 
-    def draw(self) -> None:
-        """Draw R for this seed, name and update, if the rule has one."""
-        draw_together([self])
+    def draws(self) -> Iterator[Draw]:
+        if self.R is not None:
+            yield Draw(self, None, self.law, [self.name], [self.R.numel()], [init_bound(self.weight, self.init)])
 
     def direct_feedback(self, classes: int, x: Tensor) -> Tensor:
         """Return B of (classes, the layer's input): U(-b, b), b = 1/√(numbers in that input), as Nøkland's §4."""
@@ -142,7 +143,7 @@ class RuleConv2d(RuleLayer, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         self.count_forward()
         feeds_back = self._feeds_back(x)
-        if feeds_back and self.draws == "direct":
+        if feeds_back and self.drawn == "direct":
             return self._directly(x, super().forward)
         if quick := quicker(self, x):
             out = quick(self, x, self.feedback() if feeds_back else self.weight)
@@ -172,22 +173,6 @@ class RuleLinear(RuleLayer, nn.Linear):
         self.count_forward()
         if not self._feeds_back(x):
             return super().forward(x)
-        if self.draws == "direct":
+        if self.drawn == "direct":
             return self._directly(x, super().forward)
         return _Linear.apply(x, self.weight, self.bias, self.feedback())
-
-
-@torch.no_grad()
-def draw_together(layers: Iterable[RuleLayer]) -> None:
-    """Draw R of layers for their seed, name and update, at once: many small draws would take longer than the drawing."""
-    alike: dict[tuple[torch.dtype, torch.device], list[tuple[RuleLayer, Tensor]]] = {}
-    for layer in layers:
-        if layer.R is not None:
-            alike.setdefault((layer.R.dtype, layer.R.device), []).append((layer, layer.R))
-    for (dtype, device), group in alike.items():
-        sizes = tuple(R.numel() for _, R in group)
-        keys = torch.tensor([derive(layer.seed, "feedback", layer.name, layer.update) for layer, _ in group], device=device)
-        owner, counter = places(sizes, device)
-        drawn = uniform(torch.empty(len(counter), dtype=dtype, device=device), keys[owner], counter)  # [0, 1)
-        for (layer, R), u in zip(group, drawn.split(sizes), strict=True):
-            R.copy_(magnitude(layer.law, u.view_as(R), init_bound(layer.weight, layer.init)))

@@ -9,8 +9,9 @@ from typing import TypeVar
 from torch import nn
 
 from bionas.rules.direct import Output
-from bionas.rules.feedback import FeedbackOwner
-from bionas.rules.layers import RuleLayer, draw_together
+from bionas.rules.drawing import Streams
+from bionas.rules.feedback import FeedbackOwner, redrawn
+from bionas.rules.layers import RuleLayer
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -29,20 +30,32 @@ def seed_feedback(model: Model, seed: int) -> Model:
 
 def connect_output(model: nn.Module) -> Output:
     """Give layers with direct feedback the place where the model's output error will be noted."""
-    direct = [layer for layer in model.modules() if isinstance(layer, RuleLayer) and layer.draws == "direct"]
+    direct = [layer for layer in model.modules() if isinstance(layer, RuleLayer) and layer.drawn == "direct"]
     output = Output(bool(direct))
     for layer in direct:
         layer.output = output
     return output
 
 
+class Feedback:
+    """All rule layers of a model, found once: for those who count updates by the thousand."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.owners = [owner for _, owner in feedback_owners(model) if owner.redraw == "update"]
+        self.redrawing = [owner for owner in self.owners if owner.redraws]
+        self.streams: Streams | None = None
+
+    def advance(self) -> None:
+        """Count one weight update: call it after every optimiser step. brSF draws its magnitudes anew."""
+        for owner in self.owners:
+            owner.update += 1
+        if self.redrawing:
+            self.streams = redrawn(self.streams, self.redrawing)
+
+
 def advance(model: nn.Module) -> None:
-    """Count one weight update: call it after every optimiser step. brSF draws its magnitudes anew."""
-    due = [owner for _, owner in feedback_owners(model) if owner.advance()]
-    draw_together([owner for owner in due if isinstance(owner, RuleLayer)])
-    for owner in due:
-        if not isinstance(owner, RuleLayer):
-            owner.draw()
+    """Count one weight update of a model, as `Feedback` does."""
+    Feedback(model).advance()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bionas.dataset import Augment
-from bionas.rules import advance
+from bionas.rules import Feedback
 from bionas.seeds import generator
 from bionas.space import Genotype, derive
 from bionas.supernet import Paths, Supernet
@@ -97,6 +97,9 @@ class SearchState:
     status: str = "ok"
     genotype: str | None = None  # the result
 
+    def __post_init__(self) -> None:
+        self.feedback = Feedback(self.supernet)
+
     @classmethod
     def start(cls, supernet: Supernet, settings: WeightSettings) -> SearchState:
         optimiser = SGD(
@@ -142,7 +145,7 @@ def weight_step(state: SearchState, images: Tensor, labels: Tensor, settings: We
     if settings.grad_clip:
         nn.utils.clip_grad_norm_(supernet.weights(), settings.grad_clip)
     state.optimiser.step()
-    advance(supernet)
+    state.feedback.advance()
     with torch.no_grad():
         state.sums += torch.stack([loss * len(labels), (logits.argmax(1) == labels).sum()])
     state.images += len(labels)

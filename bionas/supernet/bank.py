@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bionas.rules.feedback import FeedbackOwner, init_bound, magnitude, places
-from bionas.seeds import derive, uniform
+from bionas.rules.drawing import Draw, places
+from bionas.rules.feedback import FeedbackOwner, init_bound
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,6 @@ class Bank(FeedbackOwner):
 
     R: Tensor
     layer: Tensor
-    counter: Tensor
 
     def __init__(
         self,
@@ -61,9 +60,7 @@ class Bank(FeedbackOwner):
         self.weight = nn.Parameter(torch.zeros(len(self.rules), edges, sum(self.sizes)))
         self.register_buffer("R", torch.zeros_like(self.weight, requires_grad=False))
         self.bounds = [init_bound(torch.empty(stack.shape, device="meta"), init) for stack in self.stacks.values()]
-        layer, counter = places(tuple(self.sizes), self.R.device)
-        self.register_buffer("layer", layer, persistent=False)  # whose an element is
-        self.register_buffer("counter", counter, persistent=False)  # its place there
+        self.register_buffer("layer", places(self.sizes, self.R.device)[0], persistent=False)  # whose an element is
         self.set_feedback(scale, init, brsf_redraw)
 
     def views(self, values: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -107,14 +104,17 @@ class Bank(FeedbackOwner):
 
     @torch.no_grad()
     def draw(self) -> None:
-        """Draw R of the rules that have one, for this seed and update: element by element what the plain layers draw."""
+        """Draw R of the rules that have one, element by element what the plain layers draw, and set that of uSF."""
         bound = torch.tensor(self.bounds, dtype=self.R.dtype, device=self.R.device)[self.layer]
         for r, rule in enumerate(self.rules):
-            definition = self.definition(rule)
-            if definition.draw == "scale":
+            if self.definition(rule).draw == "scale":
                 self.R[r] = 1.0 if self.scale == "none" else bound / math.sqrt(3)
-            elif definition.draw != "nothing" and (definition.redraw or self.update == 0):
-                by_edge = zip(*(stack.names[r] for stack in self.stacks.values()), strict=True)
-                keys = [[derive(self.seed, "feedback", name, self.update) for name in names] for names in by_edge]
-                u = uniform(self.R[r], torch.tensor(keys, device=self.R.device)[:, self.layer], self.counter)
-                self.R[r] = magnitude(definition, u, bound)
+        super().draw()
+
+    def draws(self) -> Iterator[Draw]:
+        for r, rule in enumerate(self.rules):
+            definition = self.definition(rule)
+            if definition.draw in ("signed", "magnitude"):
+                names = [name for by_edge in zip(*(stack.names[r] for stack in self.stacks.values()), strict=True) for name in by_edge]
+                edges = len(self.R[r])
+                yield Draw(self, r, definition, names, self.sizes * edges, self.bounds * edges)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bionas.networks import Network, evaluating
-from bionas.rules import advance
+from bionas.rules import Feedback
 from bionas.training.data import Split, TrainingData
 from bionas.training.sgd import SGD
 from bionas.training.speed import training_forward
@@ -126,7 +126,7 @@ def train(state: LoopState, data: TrainingData, held_out: Split | None, settings
 
     There is no host sync in a step: sums stay on the device until their epoch ends. A yield with `step == 0` ends an epoch.
     """
-    model, optimiser = state.model, state.optimiser
+    model, optimiser, feedback = state.model, state.optimiser, Feedback(state.model)
     forward = training_forward(model, settings.precision, settings.memory_format, settings.compile)
     while state.epoch < settings.epochs and state.status == "ok":
         model.train()
@@ -145,7 +145,7 @@ def train(state: LoopState, data: TrainingData, held_out: Split | None, settings
             if settings.grad_clip:
                 nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
             optimiser.step()
-            advance(model)
+            feedback.advance()
             with torch.no_grad():
                 state.sums += torch.stack([loss * len(labels), (logits.argmax(1) == labels).sum()])
             state.images += len(labels)
