@@ -4,11 +4,11 @@ from types import ModuleType
 
 from torch import Tensor
 
-from bionas.kernels import batched, grouped
+from bionas.kernels import batch_last, channels_last
 
 __all__ = ["form"]
 
 
 def form(x: Tensor) -> ModuleType:
-    """Return the layout of many layers' convs for the device that x is on."""
-    return batched if x.is_cpu else grouped
+    """Return how a supernet's candidates are laid out on the device that x is on: modules with the same functions."""
+    return batch_last if x.is_cpu else channels_last

@@ -1,13 +1,11 @@
-"""Convs of many layers at once for a CPU, as products of matrices; each hands its error down through its own B.
+"""Convs of many layers at once, as products of matrices; each hands its error down through its own B.
 
 Maps are (C, H, W, N), the batch last: a shifted copy then moves N numbers at a time, and not a short row of pixels.
 Where W and B come together, (2, …), the first is W and the last is B; where they are the same, or B is not needed, there is but one.
-`bionas.kernels.grouped` is the same for a GPU, and offers the same functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -50,7 +48,7 @@ def fold(grad: Tensor, shape: torch.Size, stride: int, dilation: int) -> Tensor:
     return high[:, rim : height - rim]
 
 
-def gradient_of_weights(both: Tensor, grad: Tensor, x: Tensor) -> Tensor:
+def _gradient_of_weights(both: Tensor, grad: Tensor, x: Tensor) -> Tensor:
     """The gradient of W and B together: grad xᵀ, and nothing."""
     out = torch.zeros_like(both, dtype=grad.dtype, memory_format=torch.contiguous_format)
     torch.bmm(grad, x.transpose(1, 2), out=out[0])
@@ -74,7 +72,7 @@ class SharedDepthwise(torch.autograd.Function):
         need_x, need_kernels = ctx.needs_input_grad[:2]
         grad_x = fold(torch.bmm(kernels[-1].transpose(1, 2), grad), padded.shape, *ctx.geometry) if need_x else None
         # Laid out again rather than kept: 25 times the input would be the largest thing in memory.
-        grad_kernels = gradient_of_weights(kernels, grad, taps(padded, *ctx.geometry)) if need_kernels else None
+        grad_kernels = _gradient_of_weights(kernels, grad, taps(padded, *ctx.geometry)) if need_kernels else None
         return grad_x, grad_kernels, None, None
 
 
@@ -92,7 +90,7 @@ class Product(torch.autograd.Function):
         x, matrices = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
         need_x, need_matrices = ctx.needs_input_grad
         grad_x = torch.bmm(matrices[-1].transpose(1, 2), grad) if need_x else None
-        return grad_x, gradient_of_weights(matrices, grad, x) if need_matrices else None
+        return grad_x, _gradient_of_weights(matrices, grad, x) if need_matrices else None
 
 
 Grid = tuple[tuple[int, int], ...]  # of a conv: the map's size, the kernel's, stride, padding, dilation
@@ -191,50 +189,3 @@ class LargeDepthwise(torch.autograd.Function):
         by_column = pairs @ _bands(x.shape[1], grad.dtype, grad.device).t()  # (columns, channels, rows)
         out[0] = by_column.permute(1, 2, 0).flatten(1)
         return grad_x, out
-
-
-# ---------------------------------------------------------------------------------------------- as the supernet wants them
-
-
-def shared(x: Tensor, kernels: Tensor, stride: int, dilation: int) -> Tensor:
-    """Depthwise convs of one input: x (C, H, W, N), kernels (2, C, M, 25) → (M, C, P')."""
-    if stride == dilation == 2:  # every second pixel sees every second pixel: an ordinary conv on those
-        x, stride, dilation = x[:, ::2, ::2], 1, 1
-    return SharedDepthwise.apply(x, kernels, stride, dilation).transpose(0, 1)
-
-
-def own(x: Tensor, kernels: Tensor) -> Tensor:
-    """Depthwise convs of stride 1, of inputs of their own: x (M, C, H, W, N), kernels (2, M, C, 25) → (M, C, P')."""
-    (members, channels, *size, images), kernels = x.shape, kernels.flatten(1, 2)
-    if size[0] * size[1] <= SMALL:
-        grid = (tuple(size), (SIDE, SIDE), (1, 1), (2, 2), (1, 1))
-        out = SmallDepthwise.apply(x.view(-1, size[0] * size[1], images), kernels, grid)
-    else:
-        out = LargeDepthwise.apply(x.view(-1, *size, images), kernels)
-    return out.view(members, channels, -1)
-
-
-def shared_separable(x: Tensor, kernels: Tensor, matrices: Tensor, stride: int, dilation: int) -> Tensor:
-    """`shared`, then pointwise: matrices (2, M, out, in) → (M, out, P')."""
-    return Product.apply(shared(x, kernels, stride, dilation), matrices)
-
-
-def own_separable(x: Tensor, kernels: Tensor, matrices: Tensor) -> Tensor:
-    """`own`, then pointwise."""
-    return Product.apply(own(x, kernels), matrices)
-
-
-def normalise(norm: Any, z: Tensor, then: Callable[[Tensor], Tensor] = lambda z: z) -> Tensor:
-    """BatchNorm of (M, C, P), each of M·C channels over its pixels; `then` may work in place, on what is no view yet."""
-    options = {"training": norm.training, "momentum": norm.momentum, "eps": norm.eps}
-    return then(F.batch_norm(z.view(1, -1, z.shape[2]), norm.running_mean, norm.running_var, **options)).view(z.shape)
-
-
-def mix(weights: Tensor, members: Tensor) -> Tensor:
-    """Weights (E, K) and members (E·K, C, P) → (E, C·P)."""
-    return torch.bmm(weights.unsqueeze(1), members.view(*weights.shape, -1)).squeeze(1)
-
-
-def mixture(norm: Any, members: Tensor, weights: Tensor) -> Tensor:
-    """`mix` of what `normalise` makes of the members."""
-    return mix(weights, normalise(norm, members))

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bionas import kernels
 from bionas.networks.ops import FactorizedReduce, ReLUConvBN, build
 from bionas.networks.parts import DEFAULTS, Normalize, Options
 from bionas.rules import RuleLinear, seed_feedback
@@ -84,8 +85,9 @@ class Cell(nn.Module):
         return self._fused(states, own) if self.fused else self._plain(states, own)
 
     def _fused(self, inputs: list[Tensor], choices: Tensor) -> Tensor:
-        """Maps are (C, H, W, N) here. A fan hands its parts on to the nodes that come after its state."""
-        states = [x.permute(1, 2, 3, 0).contiguous() for x in inputs]
+        """A fan hands its parts on to the nodes that come after its state."""
+        layout = kernels.form(inputs[0])
+        states = [layout.enter(x) for x in inputs]
         nodes: list[Any] = [0] * self.nodes
         weights = choices.index_select(0, self.rows).index_select(1, self.columns).split([len(edges_) for edges_ in self.leaving])
         for i, (fan, own) in enumerate(zip(self.fans, weights, strict=True)):
@@ -94,7 +96,7 @@ class Cell(nn.Module):
             parts = fan(states[i], own)
             for node, part in zip(range(self.nodes - len(parts), self.nodes), parts, strict=True):
                 nodes[node] = nodes[node] + part
-        return torch.cat(nodes).permute(3, 0, 1, 2).contiguous()
+        return layout.leave(nodes)
 
     def _plain(self, states: list[Tensor], choices: Tensor | Sequence[int | None]) -> Tensor:
         edge = 0

@@ -116,6 +116,8 @@ class _Operations(TorchDispatchMode):
         if name == "repeat_interleave" and kwargs.get("output_size") is None:
             self.counted.syncs[name] += 1
         out = func(*args, **kwargs)
+        if name in ("convolution", "convolution_backward"):
+            out = _laid_out(name, args, out)
         outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         for tensor in outputs:
             self.memory.see(tensor)
@@ -154,6 +156,13 @@ class _Memory:
 def _is_view(func: Any) -> bool:
     returns = func._schema.returns
     return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+
+
+def _laid_out(name: str, args: Any, out: Any) -> Any:
+    """Return the outputs of a conv as a GPU's library lays them out, channels last if the input is; `meta` does not."""
+    if name == "convolution":
+        return out.to(memory_format=torch.channels_last) if args[0].is_contiguous(memory_format=torch.channels_last) else out
+    return out if out[0] is None else (torch.empty_like(args[1]), *out[1:])
 
 
 def _answer(name: str, tensor: Tensor) -> Any:

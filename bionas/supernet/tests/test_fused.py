@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from bionas import kernels
-from bionas.kernels import batched, grouped
+from bionas.kernels import batch_last, channels_last
 from bionas.kernels.batched import fold, pad, taps
 from bionas.networks import Options, parts
 from bionas.rules import RuleConv2d, advance, feedback_owners, true_gradient
@@ -15,7 +15,7 @@ from bionas.supernet import Supernet, initialise_alphas
 from bionas.supernet.bank import Bank
 
 BIO = ("fa", "usf", "brsf", "frsf")
-LAYOUTS = {"CPU": batched, "GPU": grouped}
+LAYOUTS = {"CPU": batch_last, "GPU": channels_last}
 SETS = [("bp",), BIO, ("fa",), ("usf", "bp")]
 LEARNING = [{}, {"scale": "rms", "brsf_redraw": "forward"}, {"scale": "none", "init": "kaiming"}]
 
