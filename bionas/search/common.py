@@ -6,8 +6,6 @@ A search is a generator like the training loop: every `yield` is a point where i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,21 +188,3 @@ def entropy(mixture: dict[str, Tensor]) -> float:
     """Return the mean entropy of an edge's mixture as a share of the uniform one's: 1 says nothing, 0 everything."""
     rows = torch.cat([mixture[kind] for kind in KINDS]).double()
     return (-(rows * rows.clamp_min(1e-300).log()).sum(1) / (rows > 0).sum(1).double().log()).mean().item()
-
-
-@contextmanager
-def batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Normalise by the batch at hand and leave running statistics alone: those of single paths mean nothing."""
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    before = [(norm, norm.momentum, batches, batches.clone()) for norm in norms if (batches := norm.num_batches_tracked) is not None]
-    training = model.training
-    try:
-        model.train()
-        for norm in norms:
-            norm.momentum = 0.0
-        yield
-    finally:
-        model.train(training)
-        for norm, momentum, batches, count in before:
-            norm.momentum = momentum
-            batches.copy_(count)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from bionas.search.common import SearchData, SearchState, WeightSettings, batch_statistics, end_epoch, weight_step
+from bionas.search.common import SearchData, SearchState, WeightSettings, end_epoch, weight_step
 from bionas.seeds import derive
 from bionas.space import random_genotype
-from bionas.supernet import Paths
+from bionas.supernet import Paths, steady
 
 NONE = False
 MIXES = False  # paths are trained one by one, which the plain supernet does best
@@ -58,7 +58,7 @@ def path_accuracy(state: SearchState, data: SearchData, paths: Paths) -> float:
     """Return the accuracy of one path on the judging labels, in percent; by batch statistics, since paths share BatchNorms."""
     judged = data.alphas.split
     correct = 0
-    with batch_statistics(state.supernet):
+    with steady(state.supernet.train()):
         for images, labels in judged.chunks(data.alphas.batch_size):
             correct = correct + (state.supernet(images, paths).argmax(1) == labels).sum()
     state.passes["judged"] += len(judged)

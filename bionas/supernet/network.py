@@ -7,16 +7,18 @@ takes single paths.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bionas import kernels
 from bionas.networks.ops import FactorizedReduce, ReLUConvBN, build
 from bionas.networks.parts import DEFAULTS, Normalize, Options
-from bionas.rules import RuleLinear, seed_feedback
+from bionas.rules import RuleLinear, feedback_owners, seed_feedback
 from bionas.seeds import generator
 from bionas.space import SearchSpace, edge_stride, edges, reductions
 from bionas.supernet.bank import Bank
@@ -111,6 +113,7 @@ class Supernet(nn.Module):
     """Input (N, in_channels, H, W) in [0, 1], H and W multiples of 4; output logits (N, num_classes).
 
     `fused=False` is the plain form: equal outputs and gradients but for rounding, many times slower, and able to take a path.
+    `recompute` keeps what enters a cell alone, and computes the cell again in the backward pass: the same numbers, in less memory.
     """
 
     def __init__(
@@ -123,10 +126,11 @@ class Supernet(nn.Module):
         nodes: int,
         fused: bool = True,
         options: Options = DEFAULTS,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         learning = options.learning
-        self.space, self.nodes, self.fused = space, nodes, fused
+        self.space, self.nodes, self.fused, self.recompute = space, nodes, fused, recompute
         self.normalize = Normalize(options.mean, options.std)
         self.stem = nn.Sequential(nn.Conv2d(in_channels, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
         self.cells = nn.ModuleList()
@@ -177,8 +181,41 @@ class Supernet(nn.Module):
             raise ValueError("choices: the fused supernet mixes; a path needs fused=False")
         s0 = s1 = self.stem(self.normalize(x))
         for cell in self.cells:
-            s0, s1 = s1, cell(s0, s1, choices)
+            s0, s1 = s1, self._passed(cell, s0, s1, choices)
         return self.classifier(s1.mean((2, 3)))
+
+    def _passed(self, cell: nn.Module, *inputs: Any) -> Any:
+        if not (self.recompute and torch.is_grad_enabled()):
+            return cell(*inputs)
+        contexts = (nullcontext(), repeating(cell))  # of the first time, and of the second
+        return checkpoint(cell, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: contexts)
+
+
+@contextmanager
+def steady(model: nn.Module) -> Iterator[None]:
+    """Leave running statistics alone: what is normalised by the batch at hand does not count."""
+    before = [(m, m.momentum, m.num_batches_tracked) for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    try:
+        for norm, _, _ in before:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        yield
+    finally:
+        for norm, momentum, counted in before:
+            norm.momentum, norm.num_batches_tracked = momentum, counted
+
+
+@contextmanager
+def repeating(cell: nn.Module) -> Iterator[None]:
+    """Compute again what was computed once: statistics stay as they are, and so does R where every forward pass draws it anew."""
+    drawing = [owner for _, owner in feedback_owners(cell) if owner.redraw == "forward"]
+    with steady(cell):
+        try:
+            for owner in drawing:
+                owner.redraw = "update"
+            yield
+        finally:
+            for owner in drawing:
+                owner.redraw = "forward"
 
 
 @torch.no_grad()

@@ -105,11 +105,14 @@ class _Operations(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if name in ("_to_copy", "copy_") and any(tensor.device.type == "meta" for tensor in inputs):
-            target = kwargs.get("device") or inputs[0].device
-            if {torch.device(target).type, inputs[-1].device.type} == {"cpu", "meta"}:
+        if name in ("_to_copy", "copy_"):
+            target = torch.device(kwargs.get("device") or inputs[0].device)
+            if {target.type, inputs[-1].device.type} == {"cpu", "meta"}:
                 self.counted.syncs["copy between host and device"] += 1
                 return inputs[0] if name == "copy_" else torch.zeros_like(inputs[0], device=target, dtype=kwargs.get("dtype"))
+        if name == "index" and any(t.dtype == torch.bool and t.device.type == "meta" for t in inputs[1:]):
+            self.counted.syncs["a mask's size"] += 1
+            return inputs[0].new_empty(0)
         if name in ANSWERED_BY_THE_HOST and inputs[0].device.type == "meta":
             self.counted.syncs[name] += 1
             return _answer(name, inputs[0])

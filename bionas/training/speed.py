@@ -32,7 +32,7 @@ def training_forward(model: nn.Module, precision: str, memory_format: str = "con
     layout = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
     if memory_format == "channels_last":
         model.to(memory_format=layout)
-    forward = model if compile == "none" else torch.compile(model, backend=compile, fullgraph=True, dynamic=False)
+    forward = model if compile == "none" else _compiled(model, compile)
 
     def run(images: Tensor, *args: Any) -> Any:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -40,3 +40,13 @@ def training_forward(model: nn.Module, precision: str, memory_format: str = "con
         return tuple(None if output is None else output.float() for output in outputs) if isinstance(outputs, tuple) else outputs.float()
 
     return run
+
+
+def _compiled(model: nn.Module, backend: str) -> Callable[..., Any]:
+    """One graph for one shape; inductor chooses kernels by rules and not by timing them, so that they are the same every time."""
+    if backend == "inductor":
+        from torch._inductor import config
+
+        if hasattr(config, "deterministic"):  # torch 2.10
+            config.deterministic = True
+    return torch.compile(model, backend=backend, fullgraph=True, dynamic=False)

@@ -117,6 +117,28 @@ def _images(dataset: str) -> tuple[cost.Images, Any]:
     return cost.Images(size.channels, size.side, size.classes), size
 
 
+def memory(searches: Mapping[str, Search]) -> tuple[Search, int, int] | None:
+    """Return the search that needs most of a GPU's memory, what it needs in bytes, and what it would need with `recompute`.
+
+    Nothing without a search that mixes, since a path, as random search trains it, needs little; nor if all insist on a CPU.
+    """
+    mixing = [search for search in searches.values() if search.method != "random" and search.device != "cpu"]
+    if not mixing:
+        return None
+
+    def size(search: Search) -> int:
+        space, settings = SearchSpace(search.rule_set, search.settings["space"]), search.settings
+        each = cost.supernet(space, _images(search.dataset)[0], settings["channels"], settings["cells"], settings["nodes"])
+        return int(settings["batch_size"] * each)
+
+    largest = max(mixing, key=size)
+    settings, images = largest.settings, _images(largest.dataset)[0]
+    space = (largest.rule_set, settings["space"], largest.method.startswith("darts"))
+    shape = (images.channels, images.classes, images.side, settings["channels"], settings["cells"], settings["nodes"])
+    needed = catalog.load("bionas.search.memory:needed")
+    return largest, *(needed(space, *shape, settings["batch_size"], recompute) for recompute in (settings.get("recompute", False), True))
+
+
 # ---------------------------------------------------------------------------------------------- in words
 
 
@@ -140,3 +162,10 @@ def say(price: Price, speed: tuple[float, str]) -> str:
         f"{price.epochs:,} epochs, {price.images / 1e6:,.1f} M images, {price.disk / 2**30:.2f} GiB, {price.flops:.3g} multiply-adds: "
         f"{hours:,.3g} device-hours at {per_second:.2g} a second ({whose}){uncounted}"
     )
+
+
+def say_memory(search: Search, needed: int, recomputed: int) -> str:
+    """Return one line."""
+    less = "" if needed == recomputed else f" ({recomputed / 2**30:,.2g} with recompute: true)"
+    what = f"{search.name} on {search.dataset}, batches of {search.settings['batch_size']}"
+    return f"on a GPU the largest search needs {needed / 2**30:,.2g} GiB of its memory{less}: {what}"

@@ -30,7 +30,7 @@ def evaluate(args: argparse.Namespace, stop: StopFlag) -> None:
 def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespace, stop: StopFlag) -> None:
     seed = trained.params["seed"]
     here = machine.set_up(trained.params["device"], trained.params["threads"], seed, stop)
-    checkpoint = Checkpoint(args.out, trained.id, params, args.checkpoint_seconds, stop)
+    checkpoint = Checkpoint(args.out, trained.id, {**params, "on": here.device.type}, args.checkpoint_seconds, stop)
     import torch
 
     from bionas import attacks, catalog, dataset

@@ -14,14 +14,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+DRIVER = Path("/proc/driver/nvidia/gpus")
 LOCKS = "/tmp/bionas-gpus"  # not TMPDIR: every process of the host has to mean the same folder, containers included
 _held: list[int] = []  # for as long as this process lives
 
 
 def visible() -> list[str]:
-    """Return the devices that this process may use, in CUDA's order: by UUID where nvidia-smi tells it, as CUDA_VISIBLE_DEVICES allows."""
-    present = _present()
+    """Return the devices that this process may use, by UUID, in CUDA's order, as CUDA_VISIBLE_DEVICES allows.
+
+    Raises OSError if there are some, and nobody can say which.
+    """
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed in ("", "-1"):
+        return []
+    present = _present()
     if allowed is None:
         return present
     found: list[str] = []
@@ -34,18 +40,22 @@ def visible() -> list[str]:
 
 
 def _present() -> list[str]:
+    """Return the UUIDs of all devices, in the order of their places on the bus: what nvidia-smi says, or else the driver itself."""
     if shutil.which("nvidia-smi"):
-        try:
-            listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
-        except (OSError, subprocess.SubprocessError):
-            return []  # tools without a driver
+        asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+        if asked.returncode:
+            said = (asked.stdout + asked.stderr).strip().partition("\n")[0]
+            raise OSError(f"nvidia-smi fails ({said or asked.returncode}), so that GPUs cannot be shared; to do without them: device: cpu")
         found: list[str] = []
-        for kind, uuid in re.findall(r"^\s*(GPU|MIG) .*\(UUID: ([^)]+)\)", listing, re.MULTILINE):
+        for kind, uuid in re.findall(r"^\s*(GPU|MIG) .*\(UUID: ([^)]+)\)", asked.stdout, re.MULTILINE):
             if kind == "MIG" and found and found[-1].startswith("GPU"):
                 found.pop()  # a GPU in parts is no device
             found.append(uuid)
         return found
-    return sorted((device.name[6:] for device in Path("/dev").glob("nvidia[0-9]*")), key=int)
+    known = [re.search(r"GPU UUID:\s*(GPU-\S+)", file.read_text()) for file in sorted(DRIVER.glob("*/information"))]
+    if not all(known):
+        raise OSError(f"{DRIVER}: a GPU without a UUID, so that GPUs cannot be shared; to do without them: device: cpu")
+    return [match[1] for match in known if match]
 
 
 def take(should_stop: Callable[[], bool] = lambda: False) -> bool:

@@ -65,8 +65,9 @@ def set_up(device: str, threads: int, seed: int, stop: StopFlag) -> Machine:
     torch.set_num_interop_threads(1)
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import the compiler, for 1.5 s
     torch.manual_seed(derive(seed, "global"))
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # it would write every allocation
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return Machine(torch.device("cuda" if available else "cpu"), threads, seed, started)
 
 

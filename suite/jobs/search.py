@@ -49,7 +49,15 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     space = SearchSpace(params["rule_set"], settings["space"], none=method.NONE)
     size = {name: settings[name] for name in ("channels", "cells", "nodes")}
     options = parameters.chosen(Options, {**settings, "mean": content.mean, "std": content.std})
-    supernet = Supernet(space, content.image_shape[0], len(content.classes), **size, fused=method.MIXES, options=options)
+    supernet = Supernet(
+        space,
+        content.image_shape[0],
+        len(content.classes),
+        **size,
+        fused=method.MIXES,
+        options=options,
+        recompute=settings.get("recompute", False),
+    )
     supernet = initialise_alphas(initialise(supernet, seed, settings["init"]), seed).to(here.device)
 
     state = SearchState.start(supernet, weights)

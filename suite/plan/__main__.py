@@ -37,6 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     if len(plans) > 1:
         print(f"{args.file}: {len(plans)} definitions, {len(searches)} searches, {len(trials)} trials; what several ask for runs once")
         print(price.say(price.of(searches, trials), speed))
+    if needed := price.memory(searches):
+        print(price.say_memory(*needed))
 
 
 def _print_table(planned: Plan) -> None:

@@ -158,6 +158,8 @@ def _settings(section: str, protocol: str, written: Mapping[str, Any]) -> tuple[
 def _relevant(settings: Mapping[str, Any], rules: set[str]) -> dict[str, Any]:
     """Drop what cannot move this run's numbers, so that it is one run whatever those say."""
     dropped = {name for name, (off, *_) in catalog.SPEED.items() if settings.get(name) == off}
+    if not settings.get("recompute"):
+        dropped.add("recompute")
     if "usf" not in rules:
         dropped.add("scale")
     if "brsf" not in rules:

@@ -71,6 +71,25 @@ def test_the_parts_of_a_gpu_are_devices_and_the_whole_is_not(machine):
     assert gpu.visible() == ["MIG-1", "MIG-2", "GPU-bbbb"]
 
 
+def test_a_failing_nvidia_smi_is_an_error_and_not_a_machine_without_gpus(machine, monkeypatch, on_path):
+    on_path("nvidia-smi", "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
+    with pytest.raises(OSError, match=r"nvidia-smi fails \(Failed to initialize NVML.*device: cpu"):
+        gpu.take()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # who asks for none is not held up
+    assert gpu.take() is True
+
+
+def test_a_device_has_one_name_with_nvidia_smi_and_without(machine, monkeypatch, tmp_path):
+    machine(TWO)
+    named = gpu.visible()
+    for place, name in zip(("0000:4f:00.0", "0000:52:00.0"), named, strict=True):
+        (tmp_path / "gpus" / place).mkdir(parents=True)
+        (tmp_path / "gpus" / place / "information").write_text(f"Model: \t\t Made-Up\nIRQ:   \t\t 30\nGPU UUID: \t {name}\n")
+    monkeypatch.setattr(gpu, "DRIVER", tmp_path / "gpus")
+    monkeypatch.setattr(gpu.shutil, "which", lambda program: None)
+    assert gpu.visible() == named == ["GPU-aaaa", "GPU-bbbb"]
+
+
 def test_without_a_gpu_there_is_nothing_to_wait_for(machine, monkeypatch):
     machine("No devices were found\n")
     assert gpu.take() is True

@@ -1,0 +1,204 @@
+"""Every step as a GPU would take it, on a device that is not there: nothing waits for the host, nothing is done that CUDA refuses."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bionas import attacks, catalog, kernels
+from bionas.kernels import channels_last
+from bionas.kernels.convs import quicker, small_depthwise
+from bionas.networks import Network, parts
+from bionas.rules import layers
+from bionas.search import darts
+from bionas.search.common import SearchState, WeightSettings, weight_step
+from bionas.space import PUBLISHED, SearchSpace, random_genotype
+from bionas.supernet import Supernet
+from bionas.training.counting import count
+from bionas.training.loop import LoopState, TrainSettings, train
+
+BIO = ("fa", "usf", "brsf", "frsf")
+RULES = (*catalog.RULES, *catalog.NETWORK_RULES)
+SIZES = (8, 16, 28, 32)
+WEIGHTS = WeightSettings(2, 4, lr=0.1, lr_min=0.0, momentum=0.9, nesterov=True, weight_decay=3e-4, grad_clip=5.0)
+TRAINING = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 3e-4, "schedule": "cosine", "milestones": ()}
+TRAINING |= {"label_smoothing": 0.1, "grad_clip": 5.0, "selection": "last", "aux_weight": 0.4, "drop_path": 0.2}
+
+# What `torch.use_deterministic_algorithms` refuses on CUDA, as its documentation names it, and the operations behind it.
+REFUSED = {
+    "nn.AvgPool3d": ["avg_pool3d_backward"],
+    "nn.AdaptiveAvgPool2d": ["_adaptive_avg_pool2d_backward"],
+    "nn.AdaptiveAvgPool3d": ["_adaptive_avg_pool3d_backward"],
+    "nn.AdaptiveMaxPool2d": ["adaptive_max_pool2d_backward"],
+    "nn.FractionalMaxPool2d": ["fractional_max_pool2d_backward"],
+    "nn.FractionalMaxPool3d": ["fractional_max_pool3d_backward"],
+    "nn.MaxUnpool1d": ["max_unpool2d"],
+    "nn.MaxUnpool2d": ["max_unpool2d"],
+    "nn.MaxUnpool3d": ["max_unpool3d"],
+    "nn.functional.interpolate": [f"upsample_{kind}_backward" for kind in ("linear1d", "bilinear2d", "bicubic2d", "trilinear3d")],
+    "nn.ReflectionPad1d": ["reflection_pad1d_backward"],
+    "nn.ReflectionPad2d": ["reflection_pad2d_backward"],
+    "nn.ReflectionPad3d": ["reflection_pad3d_backward"],
+    "nn.NLLLoss": ["nll_loss2d", "nll_loss2d_forward"],  # of images; that of classes is not meant
+    "nn.CTCLoss": ["_ctc_loss_backward"],
+    "nn.EmbeddingBag": ["_embedding_bag"],
+    "Tensor.put_": ["put", "put_"],
+    "histc": ["histc"],
+    "bincount": ["bincount"],  # with weights, and a host sync without
+    "median": ["median", "nanmedian"],
+    "nn.functional.grid_sample": ["grid_sampler_2d_backward", "grid_sampler_3d_backward"],
+    "Tensor.scatter_reduce": ["scatter_reduce", "scatter_reduce_"],
+    "Tensor.resize_": [],  # of quantised tensors
+}
+NAMES = {name for names in REFUSED.values() for name in names}
+
+
+class Refusing(TorchDispatchMode):
+    """Note every operation that CUDA refuses."""
+
+    def __init__(self):
+        super().__init__()
+        self.met = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in NAMES:
+            self.met.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Take the GPU's way on a CPU, where something has to be computed really."""
+    monkeypatch.setattr(kernels, "form", lambda x: channels_last)
+    monkeypatch.setattr(layers, "quicker", lambda conv, x: found if (found := quicker(conv, x)) is small_depthwise else None)
+
+
+def batch(side, images=4, channels=3, device="meta"):
+    return torch.rand(images, channels, side, side, device=device), torch.zeros(images, dtype=torch.int64, device=device)
+
+
+def search(method, rules=BIO, side=32, recompute=False, redraw="update"):
+    """A search's state, and its step as a function."""
+    space = SearchSpace(rules, "repaired", none=method == "darts")
+    options = parts.Options(brsf_redraw=redraw)
+    net = Supernet(space, 3, 10, 4, 3, 2, fused=method != "random", options=options, recompute=recompute).to("meta")
+    state = SearchState.start(net, WEIGHTS)
+    images, labels = batch(side)
+    if method == "darts":
+        darts.prepare(state, darts.Settings(3e-4, 1e-3))
+
+    def step(seed=0):
+        if method == "darts":
+            darts.alpha_step(state, images, labels)
+        if method == "eg":  # the fitness of an individual, without its last words to the host
+            with torch.no_grad():
+                F.cross_entropy(net.eval()(images, net.mixture()), labels)
+        paths = space.paths(random_genotype(space, 2, 0)) if method == "random" else None
+        weight_step(state, images, labels, WEIGHTS, paths)
+
+    return state, step
+
+
+class Batches:
+    """Training data whose images are there already."""
+
+    def __init__(self, side):
+        self.batch = batch(side)
+
+    def epoch(self, epoch, start=0):
+        while True:
+            yield self.batch
+
+
+def training(network, rule, side=32):
+    if network == "cells":
+        rules = {"rules": rule} if rule in catalog.RULES else {"rules": "searched"}
+        model = Network(PUBLISHED["biodarts"].assigned(**rules), 3, 10, 4, 3, side, auxiliary=True, scope="all", outer_rule="brsf")
+    else:
+        model = catalog.load(catalog.MODELS[network])(rule, 10, 3)
+    settings = TrainSettings(epochs=2, batch_size=4, **TRAINING)
+    loop = train(LoopState.start(model.to("meta"), settings), Batches(side), None, settings)
+    return lambda: next(loop)
+
+
+# ---------------------------------------------------------------------------------------------- nothing waits for the host
+
+
+def syncs(step):
+    step()  # what is looked up once, is
+    return count(step).syncs
+
+
+@pytest.mark.parametrize("rules", [BIO, ("bp",), ("brsf", "bp")], ids="-".join)
+@pytest.mark.parametrize("method", ["darts", "eg", "random"])
+def test_no_step_of_a_search_waits_for_the_host(method, rules):
+    assert not syncs(search(method, rules)[1])
+
+
+@pytest.mark.parametrize("change", [{"recompute": True}, {"redraw": "forward"}], ids=str)
+def test_nor_with_a_cell_computed_again_or_feedback_drawn_at_every_forward_pass(change):
+    assert not syncs(search("darts", **change)[1])
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("network", ["resnet20", "cells"])
+def test_no_step_of_a_training_waits_for_the_host(network, rule):
+    assert not syncs(training(network, rule))
+
+
+def test_a_planted_one_is_seen(monkeypatch):
+    state, step = search("darts")
+    monkeypatch.setattr(type(state.feedback), "advance", lambda self: state.sums.sum().item())
+    assert count(step).syncs == {"_local_scalar_dense": 1}
+
+
+# ---------------------------------------------------------------------------------------------- nothing that is refused
+
+
+def refused(step):
+    with Refusing() as seen:
+        step()
+    return seen.met
+
+
+def test_torchs_list_is_the_one_that_is_looked_for():
+    _, _, text = torch.use_deterministic_algorithms.__doc__.partition(":class:`RuntimeError` when ``mode=True``:")
+    text, _, _ = text.partition("In addition, several operations")
+    assert set(re.findall(r"\* :\w+:`torch\.([\w.]+)`", text)) == set(REFUSED)
+
+
+@pytest.mark.parametrize("side", SIZES)
+@pytest.mark.parametrize("method", ["darts", "eg", "random"])
+def test_searches_do_nothing_that_is_refused(method, side):
+    assert not refused(search(method, side=side)[1])
+
+
+TRAININGS = [(network, rule, side) for network in ("resnet20", "cells") for rule in RULES for side in SIZES]
+
+
+@pytest.mark.parametrize(("network", "rule", "side"), [*TRAININGS, ("resnet56", "brsf", 32)])  # deeper than resnet20, and else the same
+def test_trainings_do_nothing_that_is_refused(network, rule, side):
+    assert not refused(training(network, rule, side))
+
+
+@pytest.mark.parametrize("gradient", catalog.GRADIENTS)
+@pytest.mark.parametrize("attack", catalog.ATTACKS)
+def test_attacks_do_nothing_that_is_refused(as_on_a_gpu, monkeypatch, attack, gradient):
+    short = {"n_queries": 20, "steps": 3, "popsize": 5}
+    spec = catalog.ATTACKS[attack]
+    preset = {name: min(value, short.get(name, value)) if name in short else value for name, value in spec.paper.items()}
+    monkeypatch.setitem(catalog.ATTACKS, attack, catalog.Attack(spec.target, spec.uses_gradient, paper=preset))
+    np.random.seed(0)
+    for model in (
+        catalog.load(catalog.MODELS["resnet20"])("brsf", 10, 3),
+        Network(PUBLISHED["biodarts"], 3, 10, 4, 3, 16, auxiliary=True),
+    ):
+        assert not refused(lambda model=model: attacks.evaluate(model, *batch(16, 2, device="cpu"), attack, gradient))
+
+
+def test_the_pool_of_before_is_caught():
+    x = torch.rand(1, 1, 5, 5, requires_grad=True)
+    assert refused(lambda: F.adaptive_avg_pool2d(x, 2).sum().backward()) == {"_adaptive_avg_pool2d_backward"}
