@@ -78,7 +78,8 @@ def reduced(x: Tensor, halves: Sequence[Tensor], norm: Any, weights: Tensor) -> 
 def pooled(x: Tensor, norm: Any, stride: int) -> Tensor:
     """Return max and average pool of x, normalised: (2, P'·C)."""
     maps = x.permute(0, 3, 1, 2)
-    pools = [F.max_pool2d(maps, 3, stride, 1), F.avg_pool2d(maps, 3, stride, 1, count_include_pad=False)]
+    first = maps.contiguous()  # channels last, CUDA's gradient of an average pool with padding is wrong (pytorch/pytorch#188344)
+    pools = [F.max_pool2d(maps, 3, stride, 1), F.avg_pool2d(first, 3, stride, 1, count_include_pad=False)]
     channels = x.shape[3]
     means, variances = (values.view(2, channels) for values in (norm.running_mean, norm.running_var))
     options = {"training": norm.training, "momentum": norm.momentum, "eps": norm.eps}

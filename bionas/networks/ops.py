@@ -65,6 +65,13 @@ class FactorizedReduce(nn.Module):
         return self.bn(torch.cat([self.conv1(x), self.conv2(x[:, :, 1:, 1:])], dim=1))
 
 
+class AvgPool(nn.AvgPool2d):
+    """An average pool that never lies channels last off a CPU: its gradient there is wrong, silently (pytorch/pytorch#188344)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.is_cpu else x.contiguous())
+
+
 class Zero(nn.Module):
     """`none`: zeros of the right shape."""
 
@@ -88,7 +95,7 @@ def build(candidate: Candidate, channels: int, stride: int, affine: bool, releas
         case ["max", "pool", _]:
             return nn.MaxPool2d(3, stride, padding=1)
         case ["avg", "pool", _]:
-            return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+            return AvgPool(3, stride, padding=1, count_include_pad=False)
         case ["skip", "connect"]:
             if stride == 1:
                 return nn.Identity()
