@@ -22,6 +22,13 @@ from torch import Tensor
 
 from bionas.kernels.batched import SIDE, SMALL, LargeDepthwise, Product, SharedDepthwise, SmallDepthwise
 
+GATHERED = False  # W and B of a layer come together, each layer's by operations of its own
+
+
+def spread(weights: Tensor, channels: int) -> Tensor:
+    """A mixture's weights (E, K) as this layout has them."""
+    return weights
+
 
 def enter(x: Tensor) -> Tensor:
     """(N, C, H, W) as this layout has it."""
@@ -37,9 +44,9 @@ def separable(
     x: Tensor,
     kernels: Tensor,
     matrices: Tensor,
-    halfway: Any,
     second: Tensor,
     last: Tensor,
+    halfway: Any,
     norm: Any,
     weights: Tensor,
     stride: int,
@@ -72,11 +79,12 @@ def reduced(x: Tensor, halves: Sequence[Tensor], norm: Any, weights: Tensor) -> 
 
 
 def pooled(x: Tensor, norm: Any, stride: int) -> Tensor:
-    """Return max and average pool of x, normalised: (2, C·P')."""
+    """Return max and average pool of x, normalised, and at stride 1 x itself: (2 or 3, C·P')."""
     maps = x.permute(0, 3, 1, 2)  # channels_last in torch's eyes, which its pools know
     pools = [F.max_pool2d(maps, 3, stride, 1), F.avg_pool2d(maps, 3, stride, 1, count_include_pad=False)]
     pooled = torch.stack([pool.permute(0, 2, 3, 1) for pool in pools])
-    return _normalise(norm, pooled.view(2, len(x), -1)).view(2, -1)
+    normalised = _normalise(norm, pooled.view(2, len(x), -1)).view(2, -1)
+    return normalised if stride == 2 else torch.cat([normalised, x.view(1, -1)])
 
 
 def parts(mixed: Tensor, like: Tensor, stride: int) -> Tensor:

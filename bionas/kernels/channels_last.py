@@ -7,8 +7,8 @@
     mixture      its weights are those of BatchNorm, whose backward pass has their gradient
     kept         of every conv-BatchNorm pair one map: the pointwise conv's input where weights learn, its output where α alone does
 
-Kernels are (2, M, C, 25) and matrices (2, M, out, in), W and B of M members; `weights` are (E, M / E). `batch_last` is the same for a
-CPU, and offers the same functions.
+Kernels are pairs of (M, C, 25) and matrices of (M, out, in), W and B of M members; `weights` are (E, M / E · C), one a channel.
+`batch_last` is the same for a CPU, and offers the same functions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ from torch.autograd.function import once_differentiable
 
 from bionas.kernels.batched import SIDE
 
+GATHERED = True  # W and B of all of a cell's layers come by one gather, apart
 PART = 1024  # pixels of a part of a weight gradient
+Pair = Sequence[Tensor]  # W and B
+
+
+def spread(weights: Tensor, channels: int) -> Tensor:
+    """A mixture's weights (E, K) as this layout has them: (E, K·C)."""
+    return weights.unsqueeze(2).expand(-1, -1, channels).flatten(1)
 
 
 def enter(x: Tensor) -> Tensor:
@@ -38,53 +45,53 @@ def leave(maps: Sequence[Tensor]) -> Tensor:
 
 def separable(
     x: Tensor,
-    kernels: Tensor,
-    matrices: Tensor,
+    kernels: Pair,
+    matrices: Pair,
+    second: Pair,
+    last: Pair,
     halfway: Any,
-    second: Tensor,
-    last: Tensor,
     norm: Any,
     weights: Tensor,
     stride: int,
     learns: bool,
 ) -> Tensor:
     """Mix sep convs of a positive x, (N, H, W, C), with BatchNorms `halfway` and `norm` → (E, P'·C)."""
-    return _Separable.apply(x, kernels, matrices, second, last, weights, halfway, norm, stride).flatten(1)
+    W, B = zip(kernels, matrices, second, last, strict=True)
+    return _Separable.apply(x, *W, weights, B, halfway, norm, stride).flatten(1)
 
 
-def dilated(x: Tensor, kernels: Tensor, matrices: Tensor, norm: Any, weights: Tensor, stride: int, learns: bool) -> Tensor:
+def dilated(x: Tensor, kernels: Pair, matrices: Pair, norm: Any, weights: Tensor, stride: int, learns: bool) -> Tensor:
     """Mix dil convs of a positive x, (N, H, W, C) → (E, P'·C)."""
+    W, B = zip(kernels, matrices, strict=True)
     if stride == 2:  # every second pixel sees every second pixel: an ordinary conv on those
-        return _Shared.apply(x[:, ::2, ::2], kernels, matrices, weights, norm, 1).flatten(1)
+        return _Shared.apply(x[:, ::2, ::2], *W, weights, B, norm, 1).flatten(1)
     if x.shape[1] % 2 or x.shape[2] % 2:
-        return _Shared.apply(x, kernels, matrices, weights, norm, 2).flatten(1)
+        return _Shared.apply(x, *W, weights, B, norm, 2).flatten(1)
     images, height, width, channels = x.shape
     split = (images, height // 2, 2, width // 2, 2, channels)
     apart = x.view(split).permute(2, 4, 0, 1, 3, 5).reshape(-1, height // 2, width // 2, channels)
-    mixed = _Shared.apply(apart, kernels, matrices, weights, norm, 1)
+    mixed = _Shared.apply(apart, *W, weights, B, norm, 1)
     return mixed.view(-1, 2, 2, images, height // 2, width // 2, channels).permute(0, 3, 4, 1, 5, 2, 6).reshape(len(weights), -1)
 
 
 def reduced(x: Tensor, halves: Sequence[Tensor], norm: Any, weights: Tensor) -> Tensor:
     """Mix skips of stride 2, whose matrices on two shifted grids are `halves`, each (2, M, out, in) → (E, P'·C)."""
-    parts = [
-        _Product.apply(grid.flatten(0, 2).unsqueeze(1), both.flatten(1, 2).unsqueeze(1)).unflatten(2, both.shape[1:3]).squeeze(1)
-        for grid, both in zip((x[:, ::2, ::2], x[:, 1::2, 1::2]), halves, strict=True)
-    ]
+    parts = []
+    for grid, both in zip((x[:, ::2, ::2], x[:, 1::2, 1::2]), halves, strict=True):
+        W, B = (matrices.flatten(0, 1).unsqueeze(0) for matrices in (both[0], both[-1].detach()))
+        parts.append(_Product.apply(grid.flatten(0, 2).unsqueeze(1), W, B).view(-1, *both.shape[1:3]))
     y = _batch_norm(norm, torch.cat(parts, 2).flatten(1)).view(-1, *weights.shape, x.shape[3])
     return torch.einsum("ek,pekc->epc", weights.to(y.dtype), y).flatten(1)
 
 
 def pooled(x: Tensor, norm: Any, stride: int) -> Tensor:
-    """Return max and average pool of x, normalised: (2, P'·C)."""
+    """Return max and average pool of x, normalised, and at stride 1 x itself: (2 or 3, P'·C)."""
     maps = x.permute(0, 3, 1, 2)
     first = maps.contiguous()  # channels last, CUDA's gradient of an average pool with padding is wrong (pytorch/pytorch#188344)
     pools = [F.max_pool2d(maps, 3, stride, 1), F.avg_pool2d(first, 3, stride, 1, count_include_pad=False)]
-    channels = x.shape[3]
-    means, variances = (values.view(2, channels) for values in (norm.running_mean, norm.running_var))
-    options = {"training": norm.training, "momentum": norm.momentum, "eps": norm.eps}
-    rows = [pool.permute(0, 2, 3, 1).reshape(-1, channels) for pool in pools]
-    return torch.stack([F.batch_norm(*each, **options).flatten() for each in zip(rows, means, variances, strict=True)])
+    side_by_side = torch.cat([pool.permute(0, 2, 3, 1) for pool in pools], 3)  # (N, H', W', 2·C)
+    normalised = _batch_norm(norm, side_by_side.flatten(0, 2)).unflatten(1, (2, -1)).unbind(1)
+    return torch.stack(normalised if stride == 2 else (*normalised, x.view(-1, x.shape[3]))).flatten(1)
 
 
 def parts(mixed: Tensor, like: Tensor, stride: int) -> Tensor:
@@ -118,9 +125,9 @@ def _depthwise(x: Tensor, kernels: Tensor, stride: int = 1, dilation: int = 1) -
     return F.conv2d(x.permute(0, 3, 1, 2), weight, None, *_geometry(stride, dilation), len(weight)).permute(0, 2, 3, 1).contiguous()
 
 
-def _depthwise_back(grad: Tensor, x: Tensor, kernels: Tensor, wanted: Sequence[bool], stride: int = 1, dilation: int = 1) -> list[Any]:
-    """Return the gradients of x and of the kernels, as far as wanted; the kernels' is one of W and B together, whose B nobody reads."""
-    weight = kernels[-1].reshape(-1, 1, SIDE, SIDE)
+def _depthwise_back(grad: Tensor, x: Tensor, feedback: Tensor, wanted: Sequence[bool], stride: int = 1, dilation: int = 1) -> Any:
+    """Return the gradients of x, through B, and of the kernels, as far as wanted."""
+    weight = feedback.reshape(-1, 1, SIDE, SIDE)
     grads = torch.ops.aten.convolution_backward(
         grad.permute(0, 3, 1, 2),
         x.permute(0, 3, 1, 2),
@@ -132,11 +139,8 @@ def _depthwise_back(grad: Tensor, x: Tensor, kernels: Tensor, wanted: Sequence[b
         len(weight),
         [*wanted, False],
     )
-    grad_kernels = None
-    if wanted[1]:
-        grad_kernels = torch.empty_like(kernels)
-        grad_kernels[0] = grads[1].view(kernels.shape[1:])
-    return [grads[0].permute(0, 2, 3, 1).contiguous() if wanted[0] else None, grad_kernels]
+    grad_x = grads[0].permute(0, 2, 3, 1).contiguous() if wanted[0] else None
+    return grad_x, grads[1].view(feedback.shape) if wanted[1] else None
 
 
 def _pointwise(h: Tensor, matrices: Tensor) -> Tensor:
@@ -146,17 +150,15 @@ def _pointwise(h: Tensor, matrices: Tensor) -> Tensor:
     return out
 
 
-def _gradient_of_matrices(grad: Tensor, h: Tensor, matrices: Tensor) -> Tensor:
-    """grad (P, M, out), h (P, M, in) → that of W and B together, (2, M, out, in), whose B nobody reads."""
+def _gradient_of_matrices(grad: Tensor, h: Tensor) -> Tensor:
+    """grad (P, M, out), h (P, M, in) → (M, out, in)."""
     pixels, members, width = grad.shape
     parts = pixels // PART & -(pixels // PART) if pixels % PART == 0 else 1  # its largest power of two
     by_part = torch.bmm(
         grad.view(pixels // parts, parts * members, width).permute(1, 2, 0),  # every parts-th pixel: a view
         h.view(pixels // parts, parts * members, -1).transpose(0, 1),
     )
-    out = torch.empty_like(matrices)
-    torch.sum(by_part.view(parts, *matrices.shape[1:]), 0, out=out[0])
-    return out
+    return by_part.view(parts, members, width, -1).sum(0)
 
 
 class _Statistics(NamedTuple):
@@ -192,49 +194,59 @@ class _Mixture:
     @staticmethod
     def forward(h: Tensor, matrices: Tensor, weights: Tensor, norm: Any, learns: bool) -> tuple[Tensor, Tensor, _Statistics]:
         """Return the mixture, the map that is kept, and statistics."""
-        z = _pointwise(h, matrices[0])
-        channels = z.shape[2]
-        scale = weights.flatten().to(norm.running_mean.dtype).repeat_interleave(channels, output_size=weights.numel() * channels)
-        y, known = _normalised(z, scale, norm)
-        return y.view(len(z), *weights.shape, channels).permute(1, 0, 2, 3).sum(2), h if learns else z, known
+        z = _pointwise(h, matrices)
+        y, known = _normalised(z, weights.flatten().to(norm.running_mean.dtype), norm)
+        return y.view(len(z), len(weights), -1, z.shape[2]).permute(1, 0, 2, 3).sum(2), h if learns else z, known
 
     @staticmethod
     def back(
-        grad: Tensor, kept: Tensor, matrices: Tensor, weights: Tensor, known: _Statistics, wanted: Sequence[bool], learned: bool
+        grad: Tensor,
+        kept: Tensor,
+        matrices: Tensor,
+        feedback: Tensor,
+        weights: Tensor,
+        known: _Statistics,
+        wanted: Sequence[bool],
+        learned: bool,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return the gradients of h, of matrices and weights as far as wanted."""
-        z = _pointwise(kept, matrices[0]) if learned else kept
-        spread = grad.permute(1, 0, 2).unsqueeze(2).expand(-1, -1, weights.shape[1], -1).contiguous().view(z.shape)
+        z = _pointwise(kept, matrices) if learned else kept
+        members = z.shape[1] // len(weights)
+        spread = grad.permute(1, 0, 2).unsqueeze(2).expand(-1, -1, members, -1).contiguous().view(z.shape)
         grad_z, grad_scale = _normalised_back(spread, z, known, wanted[1])
-        grad_weights = None if grad_scale is None else grad_scale.view(*weights.shape, -1).sum(2).to(weights.dtype)
-        grad_matrices = _gradient_of_matrices(grad_z, kept, matrices) if wanted[0] else None
-        return _pointwise(grad_z, matrices[-1].transpose(1, 2)), grad_matrices, grad_weights
+        grad_weights = None if grad_scale is None else grad_scale.view(weights.shape).to(weights.dtype)
+        grad_matrices = _gradient_of_matrices(grad_z, kept) if wanted[0] else None
+        return _pointwise(grad_z, feedback.transpose(1, 2)), grad_matrices, grad_weights
 
 
 class _Shared(torch.autograd.Function):
     """Depthwise convs of one input x (N, H, W, C), pointwise ones, BatchNorm, mixture → (E, P, C)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernels: Tensor, matrices: Tensor, weights: Tensor, norm: Any, dilation: int) -> Tensor:
-        x, kernels, matrices = _precision(x, kernels, matrices)
-        members = matrices.shape[1]
+    def forward(
+        ctx: Any, x: Tensor, kernels: Tensor, matrices: Tensor, weights: Tensor, feedback: Sequence[Tensor], norm: Any, dilation: int
+    ) -> Tensor:
+        x, kernels, matrices, *ctx.feedback = _precision(x, kernels, matrices, *feedback)
+        members = len(matrices)
         ctx.dilation, ctx.learned = dilation, ctx.needs_input_grad[2]
-        h = _depthwise(_repeated(x, members), kernels[0], 1, dilation).view(-1, members, x.shape[3])
+        h = _depthwise(_repeated(x, members), kernels, 1, dilation).view(-1, members, x.shape[3])
         mixed, kept, ctx.known = _Mixture.forward(h, matrices, weights, norm, ctx.learned)
-        ctx.save_for_backward(x, kernels, matrices, weights, kept)
+        ctx.save_for_backward(x, matrices, weights, kept)
         return mixed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, kernels, matrices, weights, kept = ctx.saved_tensors
+        x, matrices, weights, kept = ctx.saved_tensors
         need_x, need_kernels, *wanted = ctx.needs_input_grad[:4]
-        grad_h, grad_matrices, grad_weights = _Mixture.back(grad.to(kept.dtype), kept, matrices, weights, ctx.known, wanted, ctx.learned)
-        members = matrices.shape[1]
-        grad_x, grad_kernels = _depthwise_back(
-            grad_h.view(*x.shape[:3], -1), _again(x, members, need_kernels), kernels, (need_x, need_kernels), 1, ctx.dilation
+        grad_h, grad_matrices, grad_weights = _Mixture.back(
+            grad.to(kept.dtype), kept, matrices, ctx.feedback[1], weights, ctx.known, wanted, ctx.learned
         )
-        return _summed(grad_x, members), grad_kernels, grad_matrices, grad_weights, None, None
+        members = len(matrices)
+        grad_x, grad_kernels = _depthwise_back(
+            grad_h.view(*x.shape[:3], -1), _again(x, members, need_kernels), ctx.feedback[0], (need_x, need_kernels), 1, ctx.dilation
+        )
+        return _summed(grad_x, members), grad_kernels, grad_matrices, grad_weights, None, None, None
 
 
 class _Separable(torch.autograd.Function):
@@ -249,40 +261,42 @@ class _Separable(torch.autograd.Function):
         second: Tensor,
         last: Tensor,
         weights: Tensor,
+        feedback: Sequence[Tensor],
         halfway: Any,
         norm: Any,
         stride: int,
     ) -> Tensor:
-        x, kernels, matrices, second, last = _precision(x, kernels, matrices, second, last)
-        members, channels = matrices.shape[1], x.shape[3]
+        x, kernels, matrices, second, last, *ctx.feedback = _precision(x, kernels, matrices, second, last, *feedback)
+        members, channels = len(matrices), x.shape[3]
         ctx.stride, ctx.learned = stride, ctx.needs_input_grad[2]
-        maps = _depthwise(_repeated(x, members), kernels[0], stride)
+        maps = _depthwise(_repeated(x, members), kernels, stride)
         h = maps.view(-1, members, channels)
-        z = _pointwise(h, matrices[0])
+        z = _pointwise(h, matrices)
         y, ctx.halfway = _normalised(z, None, halfway)
         positive = y.relu_().view(maps.shape)
-        again = _depthwise(positive, second[0]).view(-1, members, channels)
+        again = _depthwise(positive, second).view(-1, members, channels)
         mixed, kept, ctx.known = _Mixture.forward(again, last, weights, norm, ctx.learned)
-        ctx.save_for_backward(x, kernels, matrices, second, last, weights, h if ctx.learned else z, positive, kept)
+        ctx.save_for_backward(x, matrices, last, weights, h if ctx.learned else z, positive, kept)
         return mixed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, kernels, matrices, second, last, weights, early, positive, kept = ctx.saved_tensors
+        x, matrices, last, weights, early, positive, kept = ctx.saved_tensors
         need_x, need_kernels, need_matrices, need_second, need_last, need_weights = ctx.needs_input_grad[:6]
-        members = matrices.shape[1]
+        first, pointwise, second, final = ctx.feedback
         grad_again, grad_last, grad_weights = _Mixture.back(
-            grad.to(kept.dtype), kept, last, weights, ctx.known, (need_last, need_weights), ctx.learned
+            grad.to(kept.dtype), kept, last, final, weights, ctx.known, (need_last, need_weights), ctx.learned
         )
         grad_y, grad_second = _depthwise_back(grad_again.view(positive.shape), positive, second, (True, need_second))
         torch.ops.aten.threshold_backward.grad_input(grad_y, positive, 0, grad_input=grad_y)
-        z = _pointwise(early, matrices[0]) if ctx.learned else early
+        z = _pointwise(early, matrices) if ctx.learned else early
         grad_z, _ = _normalised_back(grad_y, z, ctx.halfway, False)
-        grad_matrices = _gradient_of_matrices(grad_z, early, matrices) if need_matrices else None
-        grad_h = _pointwise(grad_z, matrices[-1].transpose(1, 2)).view(positive.shape)
-        grad_x, grad_kernels = _depthwise_back(grad_h, _again(x, members, need_kernels), kernels, (need_x, need_kernels), ctx.stride)
-        return _summed(grad_x, members), grad_kernels, grad_matrices, grad_second, grad_last, grad_weights, None, None, None
+        grad_matrices = _gradient_of_matrices(grad_z, early) if need_matrices else None
+        grad_h = _pointwise(grad_z, pointwise.transpose(1, 2)).view(positive.shape)
+        members = len(matrices)
+        grad_x, grad_kernels = _depthwise_back(grad_h, _again(x, members, need_kernels), first, (need_x, need_kernels), ctx.stride)
+        return _summed(grad_x, members), grad_kernels, grad_matrices, grad_second, grad_last, grad_weights, None, None, None, None
 
 
 def _again(x: Tensor, members: int, read: bool) -> Tensor:
@@ -296,22 +310,22 @@ def _summed(grad: Tensor | None, members: int) -> Tensor | None:
 
 
 class _Product(torch.autograd.Function):
-    """Pointwise convs: h (P, M, in), matrices (2, M, out, in) → (P, M, out)."""
+    """Pointwise convs: h (P, M, in), matrices (M, out, in) → (P, M, out)."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, matrices: Tensor) -> Tensor:
-        h, matrices = _precision(h, matrices)
-        ctx.save_for_backward(h, matrices)
-        return _pointwise(h, matrices[0])
+    def forward(ctx: Any, h: Tensor, matrices: Tensor, feedback: Tensor) -> Tensor:
+        h, matrices, ctx.feedback = _precision(h, matrices, feedback)
+        ctx.save_for_backward(h)
+        return _pointwise(h, matrices)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        h, matrices = ctx.saved_tensors
-        need_h, need_matrices = ctx.needs_input_grad
+        (h,) = ctx.saved_tensors
+        need_h, need_matrices, _ = ctx.needs_input_grad
         grad = grad.to(h.dtype).contiguous()
-        grad_h = _pointwise(grad, matrices[-1].transpose(1, 2)) if need_h else None
-        return grad_h, _gradient_of_matrices(grad, h, matrices) if need_matrices else None
+        grad_h = _pointwise(grad, ctx.feedback.transpose(1, 2)) if need_h else None
+        return grad_h, _gradient_of_matrices(grad, h) if need_matrices else None, None
 
 
 def _batch_norm(norm: Any, z: Tensor) -> Tensor:

@@ -75,23 +75,37 @@ class Bank(FeedbackOwner):
     def forward(self) -> dict[Any, Tensor]:
         """Return {stack: W and B together}, each (2, edges, rules, *shape); (1, …) where B is W, or nothing will be fed back."""
         self.count_forward()
-        exact = self.exact or set(self.rules) == {"bp"} or not torch.is_grad_enabled()
-        values = self.weight.transpose(0, 1)[None] if exact else _WithFeedback.apply(self.weight, self.feedback())
+        values = self.weight.transpose(0, 1)[None] if self.plain else _WithFeedback.apply(self.weight, self.feedback())
+        return self.stacked(values)
+
+    def stacked(self, values: Tensor) -> dict[Any, Tensor]:
+        """Return {stack: its part} of values (…, edges, rules, elements), each (…, edges, rules, *shape)."""
         parts = zip(self.stacks.items(), values.split(self.sizes, 3), strict=True)
         return {name: part.unflatten(3, stack.shape) for (name, stack), part in parts}
+
+    @property
+    def plain(self) -> bool:
+        """Whether B is W, or nobody will ask for it."""
+        return self.exact or set(self.rules) == {"bp"} or not torch.is_grad_enabled()
 
     @torch.no_grad()
     def feedback(self) -> Tensor:
         """Return every B in use, of the weight's shape."""
         weight = self.weight.detach()
-        if self.exact or set(self.rules) == {"bp"}:
-            return weight
+        return weight if self.exact else self.fed_back(weight, self.magnitudes())
+
+    def magnitudes(self) -> Tensor:
+        """Return R, up to date."""
         if self.scale == "rms":
             self._rescale()
-        parts, first = [], 0  # neighbours that feed back by the same function do so at once
+        return self.R
+
+    def fed_back(self, weight: Tensor, R: Tensor) -> Tensor:
+        """Return B of any weights (rules, …). Neighbours that feed back by the same function do so at once."""
+        parts, first = [], 0
         for feedback, alike in groupby(self.rules, lambda rule: self.definition(rule).feedback):
             last = first + len(list(alike))
-            parts.append(feedback(weight[first:last], self.R[first:last]))
+            parts.append(feedback(weight[first:last], R[first:last]))
             first = last
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 

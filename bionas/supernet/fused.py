@@ -6,8 +6,8 @@ members are ordered by (edge, kernel size, rule).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -66,26 +66,46 @@ class Fan(nn.Module):
             norm: Any = self.norms[key]
             yield from zip(names, norm.running_mean.split(self.channels), norm.running_var.split(self.channels), strict=True)
 
-    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        """x as `form` lays maps out, weights (E, candidates in the order of `columns`) → what every edge hands on, (E, *maps)."""
-        layout = kernels.form(x)
-        convs = 2 * len(self.convs.rules)
-        sep, dil, pools, skips = weights.split([convs, convs, len(POOLS), weights.shape[1] - 2 * convs - len(POOLS)], 1)
-        skips = skips[:, : self.num_skips] if self.stride == 1 else skips[:, -self.num_skips :]
-        stacks = self.convs()
-        positive = x.relu()
+    def layers(self, stacks: dict[Any, Tensor]) -> list[Tensor]:
+        """Lay out what `convs` holds: of sep, first and second kernels and matrices; of dil, kernels and matrices."""
+        return [
+            *(layer for i in (1, 5) for layer in (_members(stacks, "sep", i), _matrices(stacks, "sep", i + 1))),
+            _members(stacks, "dil", 1),
+            _matrices(stacks, "dil", 2),
+        ]
+
+    def forward(self, x: Tensor, layers: Sequence[Any], mixture: Mixture) -> Tensor:
+        """x as `form` lays maps out → what every edge hands on, (E, *maps). `layers` are W and B of what `layers` lists."""
+        layout, stride = kernels.form(x), self.stride
         learns = self.training or torch.is_grad_enabled()
-        halfway, norm = self.norms["sep halfway"], self.norms["sep"]
-        second = _members(stacks, "sep", 5), _matrices(stacks, "sep", 6)
-        mixed = layout.separable(positive, *_layers(stacks, "sep"), halfway, *second, norm, sep, self.stride, learns)
-        mixed = mixed + layout.dilated(positive, *_layers(stacks, "dil"), self.norms["dil"], dil, self.stride, learns)
-        plain = layout.pooled(x, self.norms["pools"], self.stride)
-        if self.stride == 2:
+        positive = x.relu()
+        sep = layout.separable(positive, *layers[:4], self.norms["sep halfway"], self.norms["sep"], mixture.sep, stride, learns)
+        mixed = sep + layout.dilated(positive, *layers[4:], self.norms["dil"], mixture.dil, stride, learns)
+        if stride == 2:
             halves = [half.flatten(1, 2).flatten(3) for half in self.skips().values()]
-            mixed = mixed + layout.reduced(positive, halves, self.norms["skip"], skips)
-        else:
-            pools, plain = torch.cat([pools, skips.sum(1, keepdim=True)], 1), torch.cat([plain, x.view(1, -1)])
-        return layout.parts(torch.addmm(mixed, pools, plain), x, self.stride)
+            mixed = mixed + layout.reduced(positive, halves, self.norms["skip"], mixture.skips[:, -self.num_skips :])
+        plain = layout.pooled(x, self.norms["pools"], stride)
+        weights = mixture.plain if stride == 1 else mixture.plain[:, : len(POOLS)]
+        return layout.parts(torch.addmm(mixed, weights, plain), x, stride)
+
+
+class Mixture(NamedTuple):
+    """The weights of edges, by what is computed together: sep convs, dil convs, pools and identity, skips."""
+
+    sep: Tensor
+    dil: Tensor
+    plain: Tensor
+    skips: Tensor
+
+    @classmethod
+    def of(cls, weights: Tensor, num_convs: int, num_identities: int) -> Mixture:
+        """Take weights (E, candidates in the order of `columns`) apart; of skips, so many are one identity at stride 1."""
+        sep, dil, pools, skips = weights.split([num_convs, num_convs, len(POOLS), weights.shape[1] - 2 * num_convs - len(POOLS)], 1)
+        return cls(sep, dil, torch.cat([pools, skips[:, :num_identities].sum(1, keepdim=True)], 1), skips)
+
+    def split(self, edges: list[int]) -> list[Mixture]:
+        """Take the edges apart, so many to a part."""
+        return [Mixture(*parts) for parts in zip(*(weights.split(edges) for weights in self), strict=True)]
 
 
 def columns(space: SearchSpace) -> list[int]:
@@ -94,11 +114,6 @@ def columns(space: SearchSpace) -> list[int]:
     return [space.candidates.index(candidate) for candidate in order] + [
         i for i, candidate in enumerate(space.candidates) if candidate.operation == "skip_connect"
     ]
-
-
-def _layers(stacks: dict[Any, Tensor], kind: str) -> tuple[Tensor, Tensor]:
-    """The first depthwise kernels, (2, M, C, 25), and the pointwise matrices, (2, M, C, C), of a kind."""
-    return _members(stacks, kind, 1), _matrices(stacks, kind, 2)
 
 
 def _members(stacks: dict[Any, Tensor], kind: str, layer: int) -> Tensor:

@@ -22,7 +22,8 @@ from bionas.rules import RuleLinear, feedback_owners, seed_feedback
 from bionas.seeds import generator
 from bionas.space import SearchSpace, edge_stride, edges, reductions
 from bionas.supernet.bank import Bank
-from bionas.supernet.fused import Fan, columns
+from bionas.supernet.fused import Fan, Mixture, columns
+from bionas.supernet.gather import Gather, Layers, Pairs
 
 Weights = Mapping[str, Tensor]  # {cell kind: (edges, candidates)}, rows that sum to one
 Paths = Mapping[str, Sequence[int | None]]  # {cell kind: one candidate an edge, or none of them}
@@ -50,9 +51,6 @@ class MixedOp(nn.ModuleList):
 class Cell(nn.Module):
     """Two preprocessed inputs, `nodes` nodes; the output concatenates the nodes."""
 
-    rows: Tensor
-    columns: Tensor
-
     def __init__(
         self,
         space: SearchSpace,
@@ -78,26 +76,26 @@ class Cell(nn.Module):
         self.fans = nn.ModuleList(
             Fan(space, channels, edge_stride(reduction, state), name, edges_, **learning) for state, edges_ in enumerate(self.leaving)
         )
-        self.register_buffer("rows", torch.tensor([i for edges_ in self.leaving for i in edges_]), persistent=False)
-        self.register_buffer("columns", torch.tensor(columns(space)), persistent=False)
 
-    def forward(self, s0: Tensor, s1: Tensor, choices: Weights | Paths) -> Tensor:
+    def forward(self, s0: Tensor, s1: Tensor, choices: Any, layers: Sequence[Layers | Pairs] | None = None) -> Tensor:
+        """`choices` are a row of weights or a candidate an edge; fused, a `Mixture`. `layers` are W and B of every fan, if made already."""
         states = [self.preprocess0(s0), self.preprocess1(s1)]
-        own: Any = choices[self.kind]
-        return self._fused(states, own) if self.fused else self._plain(states, own)
+        return self._fused(states, choices, layers) if self.fused else self._plain(states, choices)
 
-    def _fused(self, inputs: list[Tensor], choices: Tensor) -> Tensor:
+    def _fused(self, inputs: list[Tensor], mixture: Mixture, layers: Sequence[Layers | Pairs] | None) -> Tensor:
         """A fan hands its parts on to the nodes that come after its state."""
         layout = kernels.form(inputs[0])
         states = [layout.enter(x) for x in inputs]
-        nodes: list[Any] = [0] * self.nodes
-        weights = choices.index_select(0, self.rows).index_select(1, self.columns).split([len(edges_) for edges_ in self.leaving])
-        for i, (fan, own) in enumerate(zip(self.fans, weights, strict=True)):
+        nodes: list[Any] = [None] * self.nodes
+        fans: list[Any] = list(self.fans)
+        sep, dil = (layout.spread(weights, fans[0].channels) for weights in (mixture.sep, mixture.dil))
+        mixtures = mixture._replace(sep=sep, dil=dil).split([len(edges_) for edges_ in self.leaving])
+        for i, (fan, own) in enumerate(zip(fans, mixtures, strict=True)):
             if i >= 2:
                 states.append(nodes[i - 2])
-            parts = fan(states[i], own)
+            parts = fan(states[i], layers[i] if layers else fan.layers(fan.convs()), own)
             for node, part in zip(range(self.nodes - len(parts), self.nodes), parts, strict=True):
-                nodes[node] = nodes[node] + part
+                nodes[node] = part if nodes[node] is None else nodes[node] + part
         return layout.leave(nodes)
 
     def _plain(self, states: list[Tensor], choices: Tensor | Sequence[int | None]) -> Tensor:
@@ -115,6 +113,8 @@ class Supernet(nn.Module):
     `fused=False` is the plain form: equal outputs and gradients but for rounding, many times slower, and able to take a path.
     `recompute` keeps what enters a cell alone, and computes the cell again in the backward pass: the same numbers, in less memory.
     """
+
+    order: Tensor
 
     def __init__(
         self,
@@ -142,10 +142,13 @@ class Supernet(nn.Module):
             self.cells.append(Cell(space, nodes, before, last, channels, reduction, reduced, f"cells.{i}", fused, **learning))
             before, last, reduced = last, nodes * channels, reduction
         self.classifier = RuleLinear(last, num_classes, rule="bp")
+        self._gather: Gather | None = None
         self.alphas = nn.ParameterDict({kind: torch.zeros(len(edges(nodes)), len(space)) for kind in ("normal", "reduce")})
         for kind in ("normal", "reduce"):
             allowed = [space.allowed(edge_stride(kind == "reduce", source)) for source, _ in edges(nodes)]
             self.register_buffer(f"barred_{kind}", ~torch.tensor(allowed), persistent=False)
+        leaving = torch.tensor(sorted(range(len(edges(nodes))), key=lambda i: edges(nodes)[i][0]))  # edges by the state that they leave
+        self.register_buffer("order", leaving.unsqueeze(1) * len(space) + torch.tensor(columns(space)), persistent=False)
         seed_feedback(self, 0)
 
     def weights(self) -> list[nn.Parameter]:
@@ -180,9 +183,28 @@ class Supernet(nn.Module):
         if self.fused and not isinstance(choices["normal"], Tensor):
             raise ValueError("choices: the fused supernet mixes; a path needs fused=False")
         s0 = s1 = self.stem(self.normalize(x))
-        for cell in self.cells:
-            s0, s1 = s1, self._passed(cell, s0, s1, choices)
+        own: Mapping[str, Any] = {kind: self._mixture(rows) for kind, rows in choices.items()} if self.fused else choices
+        cells: Any = self.cells
+        for cell, layers in zip(cells, self._layers(x), strict=True):
+            s0, s1 = s1, self._passed(cell, s0, s1, own[cell.kind], layers)
         return self.classifier(s1.mean((2, 3)))
+
+    def _mixture(self, rows: Any) -> Mixture:
+        """Order rows of weights as fans want them."""
+        ordered = rows.flatten().index_select(0, self.order.flatten()).view(self.order.shape)
+        identities = sum(self.space.candidates[i].operation == "skip_connect" for i, ok in enumerate(self.space.allowed(1)) if ok)
+        return Mixture.of(ordered, 2 * len(self.space.rules), identities)
+
+    def _layers(self, x: Tensor) -> Sequence[Sequence[Pairs] | None]:
+        """Return W and B of every cell's fans, by one gather; or nothing where each fan makes its own."""
+        if not self.fused or not kernels.form(x).GATHERED:
+            return [None] * len(self.cells)
+        cells: list[list[Any]] = [list(cell.fans) for cell in self.cells]  # type: ignore[arg-type]
+        fans = [fan for cell in cells for fan in cell]
+        if self._gather is None or self._gather.device != x.device:
+            self._gather = Gather([fan.convs for fan in fans], lambda i, stacks: fans[i].layers(stacks))
+        laid_out = iter(self._gather())
+        return [[next(laid_out) for _ in cell] for cell in cells]
 
     def _passed(self, cell: nn.Module, *inputs: Any) -> Any:
         if not (self.recompute and torch.is_grad_enabled()):

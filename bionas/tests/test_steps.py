@@ -95,6 +95,7 @@ def test_no_step_of_a_training_waits_for_the_host(network, rule):
 
 def test_a_planted_one_is_seen(monkeypatch):
     state, step = search("darts")
+    step()
     monkeypatch.setattr(type(state.feedback), "advance", lambda self: state.sums.sum().item())
     assert count(step).syncs == {"_local_scalar_dense": 1}
 
