@@ -20,7 +20,7 @@ from bionas.networks.parts import evaluating
 from bionas.rules import true_gradient
 from bionas.seeds import derive
 
-CHUNK = 100  # images attacked at once; another number moves numbers
+CHUNK = {"cpu": 100, "cuda": 250}  # images attacked at once, by the kind of device; another number moves numbers
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def chunks(
         raise ValueError("images: none given; allowed: one or more")
     if images.min() < 0 or images.max() > 1:
         raise ValueError(f"images: values {images.min():.3g}..{images.max():.3g}; allowed: 0..1 (the model normalises)")
-    for i, (x, y) in enumerate(zip(images.split(CHUNK), labels.split(CHUNK), strict=True)):
+    at_once = CHUNK[images.device.type]
+    for i, (x, y) in enumerate(zip(images.split(at_once), labels.split(at_once), strict=True)):
         if i < start:
             continue
         exact = true_gradient(model) if gradient == "true" and spec.uses_gradient else nullcontext()

@@ -48,7 +48,7 @@ class Feedback:
     def advance(self) -> None:
         """Count one weight update: call it after every optimiser step. brSF draws its magnitudes anew."""
         for owner in self.owners:
-            owner.update += 1
+            vars(owner)["update"] += 1  # a module's own way of setting a number looks for parameters first, in each of thousands
         if self.redrawing:
             self.streams = redrawn(self.streams, self.redrawing)
 

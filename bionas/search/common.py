@@ -96,7 +96,7 @@ class SearchState:
     genotype: str | None = None  # the result
 
     def __post_init__(self) -> None:
-        self.feedback = Feedback(self.supernet)
+        self.feedback, self.weights = Feedback(self.supernet), self.supernet.weights()  # found once, among thousands of modules
 
     @classmethod
     def start(cls, supernet: Supernet, settings: WeightSettings) -> SearchState:
@@ -108,6 +108,10 @@ class SearchState:
             nesterov=settings.nesterov,
         )
         return cls(supernet, optimiser, sums=torch.zeros(2, dtype=torch.float64, device=supernet.alphas["normal"].device))
+
+    def learning(self) -> Supernet:
+        """Return the supernet in training mode."""
+        return self.supernet if self.supernet.training else self.supernet.train()
 
     PLAIN = ("epoch", "step", "images", "curves", "trace", "genotypes", "extra", "passes", "status", "genotype")
 
@@ -133,7 +137,7 @@ class SearchState:
 
 def weight_step(state: SearchState, images: Tensor, labels: Tensor, settings: WeightSettings, paths: Paths | None = None) -> None:
     """Take one SGD step on the weights, through the mixture or one path; α neither gets a gradient nor counts in the clipping."""
-    supernet = state.supernet.train()
+    supernet = state.learning()
     state.optimiser.lr = settings.lr_at(state.epoch)
     state.optimiser.zero_grad()
     choices = {kind: rows.detach() for kind, rows in supernet.mixture().items()} if paths is None else paths
@@ -141,7 +145,7 @@ def weight_step(state: SearchState, images: Tensor, labels: Tensor, settings: We
     loss = F.cross_entropy(logits, labels)
     loss.backward()
     if settings.grad_clip:
-        nn.utils.clip_grad_norm_(supernet.weights(), settings.grad_clip)
+        nn.utils.clip_grad_norm_(state.weights, settings.grad_clip)
     state.optimiser.step()
     state.feedback.advance()
     with torch.no_grad():

@@ -50,13 +50,13 @@ def prepare(state: SearchState, settings: Settings) -> None:
 
 def alpha_step(state: SearchState, images: Tensor, labels: Tensor, precision: str = "float32") -> None:
     """Take one Adam step on α alone: weights get no gradient, so that none is left over or clipped with theirs."""
-    supernet = state.supernet.train()
-    for p in supernet.weights():
+    supernet = state.learning()
+    for p in state.weights:
         p.requires_grad_(False)
     assert state.alpha_optimiser is not None  # `prepare` has given it
     state.alpha_optimiser.zero_grad(set_to_none=True)
     F.cross_entropy(training_forward(supernet, precision)(images), labels).backward()
     state.alpha_optimiser.step()
-    for p in supernet.weights():
+    for p in state.weights:
         p.requires_grad_(True)
     state.passes["trained"] += len(labels)

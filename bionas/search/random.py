@@ -58,7 +58,7 @@ def path_accuracy(state: SearchState, data: SearchData, paths: Paths) -> float:
     """Return the accuracy of one path on the judging labels, in percent; by batch statistics, since paths share BatchNorms."""
     judged = data.alphas.split
     correct = 0
-    with steady(state.supernet.train()):
+    with steady(state.learning()):
         for images, labels in judged.chunks(data.alphas.batch_size):
             correct = correct + (state.supernet(images, paths).argmax(1) == labels).sum()
     state.passes["judged"] += len(judged)

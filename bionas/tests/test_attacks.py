@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bionas import catalog
-from bionas.attacks import CHUNK, chunks, evaluate
+from bionas.attacks import chunks, evaluate
 from bionas.networks import Options, resnet20
 from bionas.rules import RuleConv2d, RuleLinear
 
@@ -92,11 +92,11 @@ def test_every_attack_leaves_everything_as_it_was(attack, gradient, preset):
 
 
 def test_an_attack_resumed_after_any_chunk_has_the_same_outcomes():
-    images, labels = torch.rand(CHUNK + 20, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(CHUNK + 20) % 4
+    images, labels = torch.rand(120, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(120) % 4
     arguments = (network("brsf"), images, labels, "pgd", "rule", "paper")
     whole = list(chunks(*arguments, seed=3))
     (resumed,) = chunks(*arguments, seed=3, start=1)
-    assert [len(part.clean_correct) for part in whole] == [CHUNK, 20]
+    assert [len(part.clean_correct) for part in whole] == [100, 20]
     assert torch.equal(resumed.adversarial, whole[1].adversarial)
 
 

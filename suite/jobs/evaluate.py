@@ -50,7 +50,7 @@ def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespa
 
     # {attack/gradient: chunks of outcomes so far}; an attack is done when it has all of its chunks.
     done: dict[str, dict[str, Any]] = checkpoint.load() or {}
-    num_chunks = -(-len(ids) // attacks.CHUNK)
+    num_chunks = -(-len(ids) // attacks.CHUNK[here.device.type])
     with Bar(f"{trained.id} attacks", len(params["attacks"]) * num_chunks, "chunks of images") as bar:
         for attack, gradient in params["attacks"]:
             key, through = f"{attack}/{gradient}", "rule" if gradient == "none" else gradient

@@ -13,6 +13,7 @@ from bionas.rules.table import BP
 from bionas.space import SearchSpace
 from bionas.supernet import Supernet, initialise_alphas
 from bionas.supernet.bank import Bank
+from bionas.supernet.gather import Gather
 
 BIO = ("fa", "usf", "brsf", "frsf")
 LAYOUTS = {"CPU": batch_last, "GPU": channels_last}
@@ -188,3 +189,35 @@ def test_a_state_read_back_goes_on_with_the_same_bits():
         advance(net)
     assert_equal(gradients(second), gradients(first), 0)
     assert_equal({k: v for k, v in second.state_dict().items() if k.endswith("R")}, first.state_dict(), 0)
+
+
+@pytest.mark.parametrize("redraw", ["update", "forward"])
+def test_a_cell_computed_again_changes_no_bit(layout, redraw):
+    """Neither gradients nor running statistics, their counters, and R."""
+    nets = []
+    for recompute in (False, True):
+        net = Supernet(SearchSpace(BIO), 1, 10, 4, 3, 2, options=Options(brsf_redraw=redraw), recompute=recompute)
+        nets.append(initialise_alphas(parts.initialise(net, 0), 0))
+        for _ in range(2):
+            F.cross_entropy(net(batch(dtype=torch.float32)[0]), batch()[1]).backward()
+    assert_equal(gradients(nets[1]), gradients(nets[0]), 0)
+    states = [{k: v for k, v in net.state_dict().items() if isinstance(v, torch.Tensor)} for net in nets]
+    assert_equal(states[1], states[0], 0)
+    assert nets[1].state_dict()["cells.1.fans.0.convs._extra_state"]["update"] == (2 if redraw == "forward" else 0)
+
+
+def test_one_gather_lays_out_what_each_bank_does():
+    net = Supernet(SearchSpace(BIO), 1, 10, 4, 3, 2).double()
+    parts.initialise(net, 0)
+    fans = [fan for cell in net.cells for fan in cell.fans]
+    gather = Gather([fan.convs for fan in fans], lambda i, stacks: fans[i].layers(stacks))
+    ours, theirs = gather(), [fan.layers(fan.convs()) for fan in fans]
+    for pairs, layers in zip(ours, theirs, strict=True):
+        for (W, B), both in zip(pairs, layers, strict=True):
+            assert torch.equal(W, both[0]) and torch.equal(B, both[-1]) and not B.requires_grad
+    shares = [torch.rand_like(W) for pairs in ours for W, _ in pairs]
+    weights = [fan.convs.weight for fan in fans]
+    W = [W for pairs in ours for W, _ in pairs]
+    stacked = [both[0] for layers in theirs for both in layers]
+    for found, expected in zip(*(torch.autograd.grad(outputs, weights, shares) for outputs in (W, stacked)), strict=True):
+        assert torch.equal(found, expected)
