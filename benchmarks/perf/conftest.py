@@ -48,6 +48,8 @@ def compare(benchmark):
         samples: dict[str, list[float]] = {name: [] for name in contenders}
         for work in contenders.values():
             work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
 
         def one_round() -> None:
             order = list(contenders)
@@ -56,6 +58,8 @@ def compare(benchmark):
             for name in order:
                 started = time.perf_counter()
                 contenders[name]()
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
                 samples[name].append(time.perf_counter() - started)
 
         benchmark.pedantic(one_round, rounds=rounds, iterations=1)
@@ -95,6 +99,7 @@ def pytest_terminal_summary(terminalreporter):
 def pytest_benchmark_update_machine_info(config, machine_info):
     machine_info |= {"node": "", "release": ""}  # what kind of machine, not whose
     machine_info |= {"torch": torch.__version__, "threads": THREADS, "system": platform.system()}
+    machine_info["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
 
 
 def pytest_benchmark_update_json(config, benchmarks, output_json):

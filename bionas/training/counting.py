@@ -126,6 +126,8 @@ class _Operations(TorchDispatchMode):
             self.memory.see(tensor)
         if name in ALLOCATIONS or name in VIEWS or _is_view(func):
             return out
+        if name == "convolution_backward":  # x is read for the weight's gradient alone, the weight for x's
+            inputs = [args[0], *(args[1:2] if args[10][1] else ()), *(args[2:3] if args[10][0] else ())]
         distinct = {(t.untyped_storage()._cdata, t.storage_offset(), t.shape, t.stride()): t for t in (*inputs, *outputs)}
         moved = [tensor for tensor in distinct.values() if tensor.device.type == "meta"]
         if moved:
