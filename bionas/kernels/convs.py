@@ -1,9 +1,9 @@
-"""Convs for which torch takes several times as long as it need: laid out anew, otherwise the same.
+"""Convs for which torch takes several times as long on a CPU as it need: laid out anew, otherwise the same.
 
     small depthwise    on maps of a few pixels: a product with the whole matrix that the conv is
-    pointwise          on a CPU: a product, without the rearranging that torch's convs begin and end with
-    dilated depthwise  on a CPU: pixels that a dilated kernel sees together become a map of their own, its conv an ordinary one
-    5×5 depthwise      on a CPU: the weight gradient is quick where channels lie last
+    pointwise          a product, without the rearranging that torch's convs begin and end with
+    dilated depthwise  pixels that a dilated kernel sees together become a map of their own, its conv an ordinary one
+    5×5 depthwise      the weight gradient is quick where channels lie last
 
 Each takes (conv, x, B), with x (N, C, H, W) and B of the weight's shape, and hands its error down through B. Biases are left out.
 """
@@ -24,13 +24,13 @@ Conv = Callable[[nn.Conv2d, Tensor, Tensor], Tensor]
 
 
 def quicker(conv: nn.Conv2d, x: Tensor) -> Conv | None:
-    """Return the function that is quicker than torch's for this conv of this x, if one is."""
-    if x.dim() != 4 or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+    """Return the function that is quicker than torch's for this conv of this x, if one is: on a CPU alone."""
+    if not x.is_cpu or x.dim() != 4 or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
         return None
     depthwise = 1 < conv.groups == conv.in_channels == conv.out_channels
     if depthwise and x.shape[2] * x.shape[3] <= SMALL:
         return small_depthwise
-    if x.device.type != "cpu" or not x.is_contiguous() or conv.stride != conv.stride[:1] * 2:
+    if not x.is_contiguous() or conv.stride != conv.stride[:1] * 2:
         return None
     if conv.kernel_size == (1, 1) and conv.padding == (0, 0) and conv.groups == 1:
         return pointwise

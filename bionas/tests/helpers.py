@@ -26,15 +26,16 @@ def batch(side, images=4, device="meta"):
     return torch.rand(images, 3, side, side, generator=stream).to(device), (torch.arange(images) % 10).to(device)
 
 
-def search(method, rules=BIO, side=32, recompute=False, redraw="update", device="meta", **changes):
+def search(method, rules=BIO, side=32, recompute=False, redraw="update", device="meta", dtype=torch.float32, **changes):
     """A search's state, and its step as a function."""
     settings = dataclasses.replace(WEIGHTS, **changes)
     space = SearchSpace(rules, "repaired", none=method == "darts")
     options = parts.Options(brsf_redraw=redraw)
     net = Supernet(space, 3, 10, 4, 3, 2, fused=method != "random", options=options, recompute=recompute)
-    net = initialise_alphas(parts.initialise(net, 0), 0).to(device)
+    net = initialise_alphas(parts.initialise(net.to(dtype), 0), 0).to(device)
     state = SearchState.start(net, settings)
     images, labels = batch(side, device=device)
+    images = images.to(dtype)
     if method == "darts":
         darts.prepare(state, darts.Settings(3e-4, 1e-3))
 

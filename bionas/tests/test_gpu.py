@@ -82,9 +82,10 @@ def test_searches_do_so_in_every_setting(changes):
 
 @pytest.mark.parametrize("side", SIZES)
 def test_a_search_steps_as_on_a_cpu(side):
-    ours, theirs = (search("darts", side=side, device=device) for device in ("cuda", "cpu"))
+    """In float64: a training makes more of a rounding than any tolerance allows."""
+    ours, theirs = (search("darts", side=side, device=device, dtype=torch.float64) for device in ("cuda", "cpu"))
     ours[1](), theirs[1]()
-    assert_close(ours[0].supernet, theirs[0].supernet, 1e-3)
+    assert_close(ours[0].supernet, theirs[0].supernet, 1e-8)
 
 
 def test_a_cell_computed_again_gives_the_same_bits():
