@@ -118,3 +118,14 @@ def test_a_calibration_is_read_and_another_file_refused(tmp_path):
     file.write_text("{}")
     with pytest.raises(ValueError, match=r"calibration\.json: not a calibration"):
         price.throughput(file)
+
+
+def test_the_search_that_needs_most_memory_is_named_unless_all_insist_on_a_cpu():
+    settings = "{epochs: 1, channels: 4, cells: 3, nodes: 2, batch_size: 64}"
+    searches = f"{{methods: [darts, random], rule_sets: {{one: [usf], two: [usf, fa]}}, settings: {settings}}}"
+    text = f"name: toy\nabout: x\ndatasets: [digits]\nsearch: {searches}\n"
+    search, needed, recomputed = price.memory(plan.plan(spec.parse(text)).searches)
+    assert search.name == "darts-two" and needed > recomputed > 1e6
+    assert "darts-two on digits, batches of 64" in price.say_memory(search, needed, recomputed)
+    assert price.memory(plan.plan(spec.parse(text + "device: cpu\n")).searches) is None
+    assert price.memory(plan.plan(spec.parse(text.replace("darts, ", ""))).searches) is None

@@ -285,6 +285,16 @@ def test_a_cutout_that_the_data_do_not_bear_is_refused(tmp_path, digits):
     assert "cutout: 16 pixels of 8; allowed for digits: 0..4" in fails(Job(tmp_path, digits), [*command, "--out", str(tmp_path)])
 
 
+def test_a_job_computes_in_float32_and_deterministically_and_writes_no_allocation():
+    says = (
+        "from suite.jobs import machine; machine.set_up('cpu', 1, 0, lambda: False); import torch; "
+        "print(torch.get_deterministic_debug_mode(), torch.utils.deterministic.fill_uninitialized_memory, torch.get_num_threads(), "
+        "torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark)"
+    )
+    ran = subprocess.run([sys.executable, "-c", says], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["2", "False", "1", "False", "False", "False"]
+
+
 def test_help_needs_no_torch():
     for command in ([], ["train"], ["evaluate"]):
         help = [sys.executable, "-X", "importtime", "-m", "suite.run", *command, "--help"]
