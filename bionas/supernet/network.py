@@ -1,7 +1,7 @@
 """The search network: every edge mixes all of its candidates (paper §2.2, equation 7).
 
 Normal and reduction cells, the latter at a third and two thirds of the depth, with one set of mixing parameters α a kind. Two forms of
-the same mathematics: `fused`, for mixtures (bionas/fused.py), and plain, one module a candidate, as readable as it gets, which also
+the same mathematics: `fused`, for mixtures (fused.py), and plain, one module a candidate, as readable as it gets, which also
 takes single paths.
 """
 
