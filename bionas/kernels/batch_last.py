@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bionas.kernels.batched import SIDE, SMALL, LargeDepthwise, Product, SharedDepthwise, SmallDepthwise
+from bionas.kernels.passes import average_pool
 
 GATHERED = False  # W and B of a layer come together, each layer's by operations of its own
 
@@ -50,12 +51,11 @@ def separable(
     norm: Any,
     weights: Tensor,
     stride: int,
-    learns: bool,
 ) -> Tensor:
     """Mix sep convs of a positive x, (C, H, W, N), with BatchNorms `halfway` and `norm` → (E, C·P')."""
     size = [(n - 1) // stride + 1 for n in x.shape[1:3]]
     hidden = _shared(x, kernels, stride, 1)
-    if learns:
+    if _learns(norm):
         positive = _normalise(halfway, Product.apply(hidden, matrices), relu=True)
         return _mix(weights, _normalise(norm, Product.apply(_own(positive, second, size), last)))
     maps, shift = _as_maps(matrices, halfway, weights.new_ones(len(hidden), 1))
@@ -63,10 +63,10 @@ def separable(
     return _mapped(_own(positive, second, size), last, norm, weights)
 
 
-def dilated(x: Tensor, kernels: Tensor, matrices: Tensor, norm: Any, weights: Tensor, stride: int, learns: bool) -> Tensor:
+def dilated(x: Tensor, kernels: Tensor, matrices: Tensor, norm: Any, weights: Tensor, stride: int) -> Tensor:
     """Mix dil convs of a positive x, (C, H, W, N) → (E, C·P')."""
     hidden = _shared(x, kernels, stride, 2)
-    return _mix(weights, _normalise(norm, Product.apply(hidden, matrices))) if learns else _mapped(hidden, matrices, norm, weights)
+    return _mix(weights, _normalise(norm, Product.apply(hidden, matrices))) if _learns(norm) else _mapped(hidden, matrices, norm, weights)
 
 
 def reduced(x: Tensor, halves: Sequence[Tensor], norm: Any, weights: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def reduced(x: Tensor, halves: Sequence[Tensor], norm: Any, weights: Tensor) -> 
 def pooled(x: Tensor, norm: Any, stride: int) -> Tensor:
     """Return max and average pool of x, normalised, and at stride 1 x itself: (2 or 3, C·P')."""
     maps = x.permute(0, 3, 1, 2)  # channels_last in torch's eyes, which its pools know
-    pools = [F.max_pool2d(maps, 3, stride, 1), F.avg_pool2d(maps, 3, stride, 1, count_include_pad=False)]
+    pools = [F.max_pool2d(maps, 3, stride, 1), average_pool(maps, stride)]
     pooled = torch.stack([pool.permute(0, 2, 3, 1) for pool in pools])
     normalised = _normalise(norm, pooled.view(2, len(x), -1)).view(2, -1)
     return normalised if stride == 2 else torch.cat([normalised, x.view(1, -1)])
@@ -91,6 +91,11 @@ def parts(mixed: Tensor, like: Tensor, stride: int) -> Tensor:
     """What edges hand on, (E, C·P'), as maps: (E, C, H', W', N)."""
     size = [(n - 1) // stride + 1 for n in like.shape[1:3]]
     return mixed.view(len(mixed), len(like), *size, like.shape[3])
+
+
+def _learns(norm: Any) -> bool:
+    """Whether anything does: in a mere evaluation what follows the last ReLU is linear."""
+    return norm.training or torch.is_grad_enabled()
 
 
 def _shared(x: Tensor, kernels: Tensor, stride: int, dilation: int) -> Tensor:

@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from bionas.kernels.passes import (
     Statistics,
     again,
+    average_pool,
     batch_norm,
     depthwise,
     depthwise_back,
@@ -36,7 +37,7 @@ from bionas.kernels.passes import (
     summed,
 )
 
-GATHERED = True  # W and B of all of a cell's layers come by one gather, apart
+GATHERED = True  # W and B of all layers come by one gather, apart
 Pair = Sequence[Tensor]  # W and B
 
 
@@ -65,14 +66,13 @@ def separable(
     norm: Any,
     weights: Tensor,
     stride: int,
-    learns: bool,
 ) -> Tensor:
     """Mix sep convs of a positive x, (N, H, W, C), with BatchNorms `halfway` and `norm` → (E, P'·C)."""
     W, B = zip(kernels, matrices, second, last, strict=True)
     return _Separable.apply(x, *W, weights, B, halfway, norm, stride).flatten(1)
 
 
-def dilated(x: Tensor, kernels: Pair, matrices: Pair, norm: Any, weights: Tensor, stride: int, learns: bool) -> Tensor:
+def dilated(x: Tensor, kernels: Pair, matrices: Pair, norm: Any, weights: Tensor, stride: int) -> Tensor:
     """Mix dil convs of a positive x, (N, H, W, C) → (E, P'·C)."""
     W, B = zip(kernels, matrices, strict=True)
     if stride == 2:  # every second pixel sees every second pixel: an ordinary conv on those
@@ -99,8 +99,7 @@ def reduced(x: Tensor, halves: Sequence[Tensor], norm: Any, weights: Tensor) -> 
 def pooled(x: Tensor, norm: Any, stride: int) -> Tensor:
     """Return max and average pool of x, normalised, and at stride 1 x itself: (2 or 3, P'·C)."""
     maps = x.permute(0, 3, 1, 2)
-    first = maps.contiguous()  # channels last, CUDA's gradient of an average pool with padding is wrong (pytorch/pytorch#188344)
-    pools = [F.max_pool2d(maps, 3, stride, 1), F.avg_pool2d(first, 3, stride, 1, count_include_pad=False)]
+    pools = [F.max_pool2d(maps, 3, stride, 1), average_pool(maps, stride)]
     side_by_side = torch.cat([pool.permute(0, 2, 3, 1) for pool in pools], 3)  # (N, H', W', 2·C)
     rows = batch_norm(norm, side_by_side.flatten(0, 2)).unflatten(1, (2, -1)).unbind(1)
     return torch.stack(rows if stride == 2 else (*rows, x.view(-1, x.shape[3]))).flatten(1)

@@ -77,10 +77,9 @@ class Fan(nn.Module):
     def forward(self, x: Tensor, layers: Sequence[Any], mixture: Mixture) -> Tensor:
         """x as `form` lays maps out → what every edge hands on, (E, *maps). `layers` are W and B of what `layers` lists."""
         layout, stride = kernels.form(x), self.stride
-        learns = self.training or torch.is_grad_enabled()
         positive = x.relu()
-        sep = layout.separable(positive, *layers[:4], self.norms["sep halfway"], self.norms["sep"], mixture.sep, stride, learns)
-        mixed = sep + layout.dilated(positive, *layers[4:], self.norms["dil"], mixture.dil, stride, learns)
+        sep = layout.separable(positive, *layers[:4], self.norms["sep halfway"], self.norms["sep"], mixture.sep, stride)
+        mixed = sep + layout.dilated(positive, *layers[4:], self.norms["dil"], mixture.dil, stride)
         if stride == 2:
             halves = [half.flatten(1, 2).flatten(3) for half in self.skips().values()]
             mixed = mixed + layout.reduced(positive, halves, self.norms["skip"], mixture.skips[:, -self.num_skips :])

@@ -1,4 +1,4 @@
-"""What only a GPU can tell, each in the mode in which jobs run: `pytest -m gpu -n0`."""
+"""What only a GPU can tell, each in the mode in which jobs run: `pytest -m gpu -n 4`."""
 
 import copy
 import os

@@ -118,6 +118,7 @@ class _Operations(TorchDispatchMode):
             return _answer(name, inputs[0])
         if name == "repeat_interleave" and kwargs.get("output_size") is None:
             self.counted.syncs[name] += 1
+            return args[0].new_empty(0, dtype=torch.int64)
         out = func(*args, **kwargs)
         if name in ("convolution", "convolution_backward"):
             out = _laid_out(name, args, out)

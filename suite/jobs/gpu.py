@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-DRIVER = Path("/proc/driver/nvidia/gpus")
+DRIVER, DEVICES = Path("/proc/driver/nvidia/gpus"), Path("/dev")
+NONE_FOUND = 6  # nvidia-smi's exit status where there is a driver and no device
 LOCKS = "/tmp/bionas-gpus"  # not TMPDIR: every process of the host has to mean the same folder, containers included
 _held: list[int] = []  # for as long as this process lives
 
@@ -42,8 +43,11 @@ def visible() -> list[str]:
 def _present() -> list[str]:
     """Return the UUIDs of all devices, in the order of their places on the bus: what nvidia-smi says, or else the driver itself."""
     if shutil.which("nvidia-smi"):
-        asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
-        if asked.returncode:
+        try:
+            asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+        except subprocess.TimeoutExpired:
+            raise OSError("nvidia-smi does not answer, so that GPUs cannot be shared; to do without them: device: cpu") from None
+        if asked.returncode not in (0, NONE_FOUND):
             said = (asked.stdout + asked.stderr).strip().partition("\n")[0]
             raise OSError(f"nvidia-smi fails ({said or asked.returncode}), so that GPUs cannot be shared; to do without them: device: cpu")
         found: list[str] = []
@@ -52,10 +56,16 @@ def _present() -> list[str]:
                 found.pop()  # a GPU in parts is no device
             found.append(uuid)
         return found
-    known = [re.search(r"GPU UUID:\s*(GPU-\S+)", file.read_text()) for file in sorted(DRIVER.glob("*/information"))]
-    if not all(known):
-        raise OSError(f"{DRIVER}: a GPU without a UUID, so that GPUs cannot be shared; to do without them: device: cpu")
-    return [match[1] for match in known if match]
+    told = [file.read_text() for file in sorted(DRIVER.glob("*/information"))]
+    known = {
+        f"nvidia{minor}": uuid
+        for text in told
+        for uuid, minor in re.findall(r"GPU UUID:\s*(GPU-\S+).*Device Minor:\s*(\d+)", text, re.DOTALL)
+    }
+    here = {device.name for device in DEVICES.glob("nvidia[0-9]*")}  # a container may have some of them alone
+    if unknown := sorted(here - known.keys()):
+        raise OSError(f"{DEVICES / unknown[0]}: nobody knows its UUID, so that GPUs cannot be shared; to do without them: device: cpu")
+    return [uuid for name, uuid in known.items() if name in here]
 
 
 def take(should_stop: Callable[[], bool] = lambda: False) -> bool:

@@ -1,9 +1,11 @@
 """Devices are handed out one a process, with made-up ones: an `nvidia-smi` that lists what the test wants, and real processes."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -82,16 +84,26 @@ def test_a_failing_nvidia_smi_is_an_error_and_not_a_machine_without_gpus(machine
 def test_a_device_has_one_name_with_nvidia_smi_and_without(machine, monkeypatch, tmp_path):
     machine(TWO)
     named = gpu.visible()
-    for place, name in zip(("0000:4f:00.0", "0000:52:00.0"), named, strict=True):
+    for place, name, minor in zip(("0000:4f:00.0", "0000:52:00.0"), named, (1, 0), strict=True):
         (tmp_path / "gpus" / place).mkdir(parents=True)
-        (tmp_path / "gpus" / place / "information").write_text(f"Model: \t\t Made-Up\nIRQ:   \t\t 30\nGPU UUID: \t {name}\n")
+        text = f"Model: \t\t Made-Up\nIRQ:   \t\t 30\nGPU UUID: \t {name}\nBus Type: \t PCIe\nDevice Minor: \t {minor}\n"
+        (tmp_path / "gpus" / place / "information").write_text(text)
+        (tmp_path / f"nvidia{minor}").touch()
     monkeypatch.setattr(gpu, "DRIVER", tmp_path / "gpus")
+    monkeypatch.setattr(gpu, "DEVICES", tmp_path)
     monkeypatch.setattr(gpu.shutil, "which", lambda program: None)
     assert gpu.visible() == named == ["GPU-aaaa", "GPU-bbbb"]
+    (tmp_path / "nvidia0").unlink()  # a container's share
+    assert gpu.visible() == ["GPU-aaaa"]
+    (tmp_path / "nvidia2").touch()
+    with pytest.raises(OSError, match="nvidia2: nobody knows its UUID"):
+        gpu.visible()
 
 
-def test_without_a_gpu_there_is_nothing_to_wait_for(machine, monkeypatch):
-    machine("No devices were found\n")
+@pytest.mark.parametrize("status", [0, 6])
+def test_without_a_gpu_there_is_nothing_to_wait_for(machine, on_path, status):
+    machine("")  # its locks
+    (Path(shutil.which("nvidia-smi"))).write_text(f"#!/bin/bash\necho 'No devices were found'; exit {status}\n")
     assert gpu.take() is True
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
