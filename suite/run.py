@@ -12,11 +12,15 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from suite.jobs.calibrate import calibrate
-from suite.jobs.evaluate import evaluate
-from suite.jobs.search import search
-from suite.jobs.stopping import StopFlag
-from suite.jobs.train import train
+from suite import processor
+
+processor.set_floor()  # read once, by what follows
+
+from suite.jobs.calibrate import calibrate  # noqa: E402
+from suite.jobs.evaluate import evaluate  # noqa: E402
+from suite.jobs.search import search  # noqa: E402
+from suite.jobs.stopping import StopFlag  # noqa: E402
+from suite.jobs.train import train  # noqa: E402
 
 
 def main(argv: Iterable[str] | None = None) -> None:

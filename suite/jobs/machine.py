@@ -50,7 +50,7 @@ def set_up(device: str, threads: int, seed: int, stop: StopFlag) -> Machine:
     started = time.monotonic()
     if device != "cpu" and not gpu.take(stop):
         ask_to_go_on("waiting for a GPU")
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     keep_memory()

@@ -12,19 +12,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from suite import image
+from suite import image, processor
 
 PACKAGES = ("torch", "torchvision", "torchattacks", "numpy", "h5py")
 
 
 def provenance(device: str, threads: int, seed: int) -> dict[str, Any]:
-    """Say where a run comes from: code, image, machine, versions, command."""
+    """Say where a run comes from: code, image, machine down to its processor, versions, command."""
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "dirty": {None: "unknown", "": "no"}.get(_git("status", "--porcelain", "--untracked-files=no"), "yes"),
         **image.provenance(),
         "device": device,
         "machine": f"{platform.system()} {platform.machine()}",
+        **processor.provenance(),
         "threads": threads,
         "seed": seed,
         "python": platform.python_version(),
