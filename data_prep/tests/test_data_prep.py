@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bionas import catalog, dataset
-from data_prep import DATASETS, digits, fashion_mnist, files
+from data_prep import DATASETS, SIZES, digits, fashion_mnist, files
 from data_prep.__main__ import main
 
 NAMES = list(fashion_mnist.MD5)
@@ -197,3 +197,10 @@ def test_every_data_set_of_the_table_can_be_loaded_by_name(name):
 def test_command_line_refuses_an_unknown_name_in_one_line():
     done = subprocess.run([sys.executable, "-m", "data_prep", "digit"], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "did you mean 'digits'" in done.stderr
+
+
+def test_digits_are_planned_as_they_are():
+    content = digits.prepare(Path())
+    size = SIZES["digits"]
+    assert (len(content.train_images), len(content.test_images)) == (size.train, size.test) and size.train + size.test == 1_797
+    assert content.train_images.shape[1:] == (size.channels, size.side, size.side) and len(content.classes) == size.classes

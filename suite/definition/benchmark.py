@@ -54,6 +54,14 @@ class Attacks:
 
 
 @dataclass(frozen=True)
+class Protocol:
+    """A row of default settings, and the seeds that it runs with where they are not the benchmark's."""
+
+    name: str
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A checked definition, defaults filled in; only settings stay as written, because a protocol's row comes between."""
 
@@ -61,7 +69,7 @@ class Benchmark:
     about: str
     datasets: tuple[str, ...]
     seeds: tuple[int, ...]
-    protocols: tuple[str, ...]
+    protocols: tuple[Protocol, ...]
     device: str
     threads: int
     models: Models | None

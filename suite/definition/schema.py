@@ -46,8 +46,15 @@ def schema() -> dict[str, Any]:
 
 @cache
 def protocols() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return {protocol: {section: {setting: value}}}."""
+    """Return {protocol: {section: {setting: value}}}; a section's `by_method` says what differs by the search method."""
     return yaml.safe_load((HERE / "protocols.yaml").read_text())
+
+
+def protocol_settings(protocol: str, section: str, method: str | None = None) -> dict[str, Any]:
+    """Return a section's settings under a protocol, what it says of one search method alone included."""
+    row = dict(protocols()[protocol].get(section, {}))
+    by_method = row.pop("by_method", {})
+    return default_settings(section) | row | by_method.get(method, {})
 
 
 def default_settings(section: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bionas import catalog
 from suite.definition.benchmark import Benchmark
-from suite.definition.schema import default_settings, protocols
+from suite.definition.schema import protocol_settings
 
 
 def check(benchmark: Benchmark) -> None:
@@ -17,6 +17,10 @@ def check(benchmark: Benchmark) -> None:
         raise ValueError(f"name: {benchmark.name!r} is reserved")
     if not (benchmark.models or benchmark.searches or benchmark.cells):
         raise ValueError("nothing to run; allowed: one or more of the keys models, search and cells")
+    names = [protocol.name for protocol in benchmark.protocols]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"protocols: {name!r} stands twice")
     searches = [name for search in benchmark.searches for name in search.names]
     for name in searches:
         if searches.count(name) > 1:
@@ -27,10 +31,9 @@ def check(benchmark: Benchmark) -> None:
         if not cells.genotypes and not (searches if cells.searches is None else cells.searches):
             raise ValueError(f"cells.{i}: no genotype to build; name published ones, or a search")
     rules = benchmark.models.rules if benchmark.models else ()
-    for protocol in benchmark.protocols:
+    for protocol in [protocol.name for protocol in benchmark.protocols]:
         for section, written in _written_settings(benchmark):
-            key = section.partition(".")[0]
-            merged = {**default_settings(key), **protocols()[protocol].get(key, {}), **written}
+            merged = {**protocol_settings(protocol, section.partition(".")[0]), **written}
             if merged.get("selection") == "best_val" and not merged["holdout"]:
                 raise ValueError(
                     f"{section}.settings.selection: 'best_val' needs a held-out share; set holdout above 0, or selection: last"
@@ -50,7 +53,7 @@ def check(benchmark: Benchmark) -> None:
             if merged.get("compile", "none") != "none":
                 _check_compiled(section, merged, benchmark)
         for i, search in enumerate(benchmark.searches):
-            merged = {**default_settings("search"), **protocols()[protocol].get("search", {}), **search.settings}
+            merged = {**protocol_settings(protocol, "search", "eg"), **search.settings}
             if merged["warmup"] >= merged["epochs"] and any(method.startswith("eg") for method in search.methods):
                 raise ValueError(f"search.{i}.settings.warmup: {merged['warmup']} epochs leave none of {merged['epochs']} to explore in")
     for pattern, bounds in benchmark.expect.items():

@@ -8,7 +8,7 @@ from typing import Any
 import data_prep
 from bionas import catalog
 from suite.definition import explain, sense
-from suite.definition.benchmark import Attacks, Benchmark, Cells, Models, Search
+from suite.definition.benchmark import Attacks, Benchmark, Cells, Models, Protocol, Search
 from suite.definition.schema import complete, schema
 from suite.definition.text import load, read_text
 
@@ -57,7 +57,8 @@ def parse(text: str) -> Benchmark:
     for part, key in [(raw, "datasets"), *((entry, "train_on") for entry in raw.get("cells", []) if "train_on" in entry)]:
         part[key] = [str(data_prep.Variant(**dataset)) for dataset in part[key]]
     benchmark = Benchmark(
-        **{key: _frozen(raw[key]) for key in ("name", "about", "datasets", "seeds", "protocols", "device", "threads", "expect")},
+        **{key: _frozen(raw[key]) for key in ("name", "about", "datasets", "seeds", "device", "threads", "expect")},
+        protocols=tuple(Protocol(**_frozen(entry)) for entry in raw["protocols"]),
         models=Models(**_frozen(raw["models"])) if "models" in raw else None,
         attacks=Attacks(**_frozen(raw["attacks"])) if "attacks" in raw else None,
         searches=tuple(Search(**_frozen(entry)) for entry in raw.get("search", [])),
@@ -70,14 +71,14 @@ def parse(text: str) -> Benchmark:
 
 def _loosen(raw: Any) -> None:
     """Take what is meant: YAML reads the gradient's name `true` as a boolean, one mapping of `search` or `cells` is a list of one, and
-    a data set's bare name is a mapping of nothing else."""
+    the bare name of a data set or a protocol is a mapping of nothing else."""
     if not isinstance(raw, dict):
         return
     for section in ("search", "cells"):
         if isinstance(raw.get(section), dict):
             raw[section] = [raw[section]]
     entries = [entry for entry in raw["cells"] if isinstance(entry, dict)] if isinstance(raw.get("cells"), list) else []
-    for part, key in [(raw, "datasets"), *((entry, "train_on") for entry in entries)]:
+    for part, key in [(raw, "datasets"), (raw, "protocols"), *((entry, "train_on") for entry in entries)]:
         if isinstance(part.get(key), list):
             part[key] = [{"name": word} if isinstance(word, str) else word for word in part[key]]
     gradients = raw.get("attacks")

@@ -45,7 +45,7 @@ def build(params: Mapping[str, Any], content: Dataset, genotype: str | None) -> 
             auxiliary=settings["aux_weight"] > 0,
             scope="all" if single else settings["scope"],
             outer_rule=params["rules"] if single else settings.get("outer_rule", "bp"),
-            released=not settings["skip_rules"],
+            released=not settings["skip_rules"] and not single,  # the public code's conversion finds the skips' convs, too
             options=options,
         )
     return initialise(model, params["seed"], settings["init"])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bionas import catalog
+from bionas.space import SKIP_RULES
 from suite.definition import schema
 from suite.definition.benchmark import Attacks, Benchmark, Cells
 from suite.definition.runs import Evaluation, Search, Trial
@@ -65,11 +66,12 @@ def plan(benchmark: Benchmark) -> Plan:
     searches: dict[str, Search] = {}
     trials: dict[str, Trial] = {}
     for protocol in benchmark.protocols:
-        found = list(_searches(benchmark, protocol))
+        seeded = dataclasses.replace(benchmark, seeds=protocol.seeds or benchmark.seeds)
+        found = list(_searches(seeded, protocol.name))
         _merge(searches, found)
-        _merge(trials, _model_trials(benchmark, protocol, skipped))
+        _merge(trials, _model_trials(seeded, protocol.name, skipped))
         for cells in benchmark.cells:
-            _merge(trials, _cell_trials(benchmark, cells, protocol, found, skipped))
+            _merge(trials, _cell_trials(seeded, cells, protocol.name, found, skipped))
     runs: dict[str, Search | Trial] = {f"search/{id}": search for id, search in searches.items()}
     runs |= {f"trial/{id}": trial for id, trial in trials.items()}
     for pattern, bounds in benchmark.expect.items():
@@ -87,9 +89,9 @@ def plan(benchmark: Benchmark) -> Plan:
 
 def _searches(benchmark: Benchmark, protocol: str) -> Iterator[Search]:
     for search in benchmark.searches:
-        merged, overrides = _settings("search", protocol, search.settings)
         for dataset, method, (set_name, rules) in itertools.product(benchmark.datasets, search.methods, search.rule_sets.items()):
             searcher = catalog.SEARCHERS[method.removesuffix("-null")]
+            merged, overrides = _settings("search", protocol, search.settings, method.removesuffix("-null"))
             foreign = {name for other in catalog.SEARCHERS.values() if other is not searcher for name in other.settings}
             settings = _relevant({k: v for k, v in merged.items() if k not in foreign}, set(rules))
             for seed in benchmark.seeds:
@@ -115,13 +117,13 @@ def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: li
     published = [(name, None, dataset, seed) for name in cells.genotypes for dataset in benchmark.datasets for seed in benchmark.seeds]
     for network, parent, source, seed in [*published, *((s.name, s, s.dataset, s.seed) for s in wanted)]:
         by_method = cells.by_method.get(parent.method, {}) if parent else {}
-        merged, overrides = _settings("cells", protocol, {**cells.settings, **by_method})
+        merged, overrides = _settings("cells", protocol, {**cells.settings, **by_method}, parent.method if parent else None)
         for dataset in cells.train_on or (source,):
             for rules in cells.rules:
                 if parent and len(parent.rule_set) == 1 and rules == "shuffled":
                     skipped[f"{network} shuffled"] = "its rule set has one rule, so that shuffling changes nothing"
                     continue
-                if parent and rules in parent.rule_set and len(parent.rule_set) == 1 and "searched" in cells.rules:
+                if parent and parent.rule_set == (rules,) and "searched" in cells.rules and _as_searched(rules, merged):
                     skipped[f"{network} under {rules}"] = "that is the network as searched"
                     continue
                 if not parent and network.startswith("darts_v") and rules in ("shuffled", "bp"):
@@ -133,6 +135,11 @@ def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: li
                 evaluation = _evaluation(benchmark.attacks, by_bp and merged["outer_rule"] == "bp", True, skipped)
                 own = {"network": network, "parent": parent and parent.id, "rules": rules, "evaluation": evaluation}
                 yield _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+
+
+def _as_searched(rule: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a cell searched with one rule alone is the same network under that rule: its skips may follow it or not."""
+    return rule == "bp" or (rule in SKIP_RULES and settings["single_rule_scope"] == "cells")
 
 
 def _fill(
@@ -149,9 +156,9 @@ def _fill(
     )
 
 
-def _settings(section: str, protocol: str, written: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _settings(section: str, protocol: str, written: Mapping[str, Any], method: str | None = None) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the settings in force, and the names of those in which the definition departs from the protocol."""
-    row = schema.default_settings(section) | schema.protocols()[protocol].get(section, {})
+    row = schema.protocol_settings(protocol, section, method)
     return {**row, **written}, tuple(name for name, value in written.items() if row[name] != value)
 
 

@@ -56,6 +56,13 @@ def test_scope_all_leaves_nothing_on_bp():
     assert {rule for rule, (layers, _) in counts.items() if layers} == {"fa"}
 
 
+# Counted in the public code's single-rule network: 343 of 343 convs and linears, the skips' and the auxiliary head's among them.
+@pytest.mark.parametrize("auxiliary", [True, False])
+def test_scope_all_converts_as_many_layers_as_the_public_code(auxiliary):
+    counts = account.layers_by_rule(Network(PUBLISHED["biodarts"].assigned("fa"), 3, 10, 36, 20, 32, auxiliary, "all", "fa"))
+    assert counts["fa"][0] == (343 if auxiliary else 340)
+
+
 @pytest.mark.parametrize(("size", "head"), [(32, True), (28, True), (16, True), (8, False)])
 def test_auxiliary_head_by_image_size(size, head):
     network = Network(PUBLISHED["biodarts"], 1, 10, 4, 3, size, auxiliary=True)

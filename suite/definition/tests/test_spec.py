@@ -3,6 +3,7 @@
 import pytest
 from jsonschema import Draft202012Validator
 
+from bionas import catalog
 from suite.definition import schema, spec
 
 GOOD = """
@@ -86,7 +87,7 @@ MISTAKES = {
     "unknown model": ("resnet20", "resnet21", ["models.names.0", "resnet20, resnet56"]),
     "unknown data set": ("[digits]", "[mnist]", ["datasets.0", "fashion_mnist"]),
     "unknown attack": ("fgsm", "fgms", ["attacks.names.0", "did you mean 'fgsm'"]),
-    "unknown protocol": ("device:", "protocols: [papers]\ndevice:", ["protocols.0", "did you mean 'paper'"]),
+    "unknown protocol": ("device:", "protocols: [papers]\ndevice:", ["protocols.0.name", "did you mean 'paper'"]),
     "unknown device": ("device: cpu", "device: gpu", ["device", "auto, cpu, cuda"]),
     "bounds that exclude each other": ("at_most: 5", "at_most: 5, at_least: 6", ["expect.trial/digits/*.test_error", "above"]),
     "a number beyond all": ("epochs: 3", "lr: 1" + "0" * 400, ["at most"]),
@@ -141,7 +142,7 @@ def test_a_missing_file_is_guessed(tmp_path):
 
 def test_defaults_are_filled_in_but_settings_stay_as_written():
     benchmark = spec.parse(GOOD)
-    assert (benchmark.protocols, benchmark.threads) == (("repaired",), 1)
+    assert ([(p.name, p.seeds) for p in benchmark.protocols], benchmark.threads) == ([("repaired", ())], 1)
     assert (benchmark.attacks.preset, benchmark.attacks.gradients) == ("paper", ("rule", "true"))
     assert benchmark.models.settings == {"epochs": 3}
 
@@ -170,7 +171,10 @@ def test_every_key_of_the_format_is_documented_and_every_default_allowed():
 def test_a_protocols_row_holds_settings_of_the_format_alone():
     for row in schema.protocols().values():
         for section, settings in row.items():
-            assert settings.keys() <= schema.default_settings(section).keys()
+            known = schema.default_settings(section).keys()
+            assert settings.keys() - {"by_method"} <= known
+            for method, own in settings.get("by_method", {}).items():
+                assert method in catalog.SEARCHERS and own.keys() <= known
 
 
 def test_biotorchs_recipe_is_the_default():

@@ -1,0 +1,38 @@
+"""A trial's network: which layers follow a rule under which protocol."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from bionas.networks import account
+from bionas.space import PUBLISHED
+from suite import plan
+from suite.definition import spec
+from suite.jobs import network
+
+COLOUR = SimpleNamespace(classes=[""] * 10, image_shape=(3, 32, 32), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+
+
+def layers(protocol, rules):
+    cells = f"{{rules: [{rules}], genotypes: [biodarts], settings: {{channels: 4}}}}"
+    text = f"name: n\nabout: n\ndatasets: [cifar10]\nprotocols: [{protocol}]\ncells: {cells}\n"
+    (trial,) = plan.plan(spec.parse(text)).trials.values()
+    genotype = PUBLISHED["biodarts"].assigned(rules).to_json()
+    counts = account.layers_by_rule(network.build(trial.params, COLOUR, genotype))
+    return {rule: count for rule, (count, _) in counts.items() if count}
+
+
+# Counted in the public code: it puts a single rule into 343 of 343 convs and linears, the skips' among them; in its mixed network the
+# skips' four convs stay on bp, as the 47 outer ones.
+@pytest.mark.parametrize(
+    ("protocol", "rules", "expected"),
+    [("released", "fa", {"fa": 343}), ("paper", "fa", {"fa": 343}), ("repaired", "fa", {"fa": 296, "bp": 47})],
+)
+def test_layers_by_rule(protocol, rules, expected):
+    assert layers(protocol, rules) == expected
+
+
+@pytest.mark.parametrize(("protocol", "bp"), [("released", 51), ("repaired", 47)])
+def test_the_mixed_network_leaves_more_on_bp_in_the_public_code(protocol, bp):
+    found = layers(protocol, "searched")
+    assert found["bp"] == bp and sum(found.values()) == 343
