@@ -86,13 +86,14 @@ class Step:
     rejected: bool
 
 
-def holm(ps: Sequence[float], family: int = 0) -> list[Step]:
-    """Correct p-values for their number, or for `family` tests if those are more, some of which have no p-value here (or NaN).
+def holm(ps: Sequence[float], family: int | None = None) -> list[Step]:
+    """Correct p-values for their number, or for that of their family, some of which have none: NaN, or not here at all.
 
     A step's level is LEVEL / (number of tests that are not rejected before it); after the first that is not rejected, all have its
     level. So the interval at a test's level leaves 0 out exactly where the test is rejected.
     """
-    family = max(family, len(ps))
+    family = len(ps) if family is None else family
+    assert family >= sum(not math.isnan(p) for p in ps)
     steps: dict[int, Step] = {}
     level, corrected, rejecting = LEVEL / max(family, 1), 0.0, True
     for rank, i in enumerate(sorted((i for i, p in enumerate(ps) if not math.isnan(p)), key=lambda i: ps[i])):

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from reports.statistics import Difference, Summary, holm, mcnemar, proportion
 from suite import store
 
@@ -238,7 +236,9 @@ def masking(results: Results) -> list[dict[str, Any]]:
     steps = holm([mcnemar(only_true, only_rule) for _, _, only_true, only_rule, _ in found])
     rows: dict[tuple[int, str], dict[str, Any]] = {}
     for (variant, attack, only_true, only_rule, images), step in zip(found, steps, strict=True):
-        empty = {"variant": variant, "attack": attack} | dict.fromkeys(("true_only", "rule_only", "of", "networks", "by_true", "by_rule", "p"), 0)
+        empty = {"variant": variant, "attack": attack} | dict.fromkeys(
+            ("true_only", "rule_only", "of", "networks", "by_true", "by_rule", "p"), 0
+        )
         row = rows.setdefault((id(variant), attack), empty)
         row["true_only"] += only_true
         row["rule_only"] += only_rule

@@ -74,8 +74,14 @@ def test_tiny_compares_nothing():
 
 
 MISTAKES = {
-    "a name of nothing": ("[{of: resnet20/bq, against: [resnet20/usf]}]", ["comparisons.0.of", "'resnet20/bq'", "did you mean 'resnet20/bp'"]),
-    "against nothing": ("[{of: resnet20/bp, against: [resnet20/fa]}]", ["comparisons.0.against.0", "'resnet20/fa'", "allowed: resnet20/bp, resnet20/usf"]),
+    "a name of nothing": (
+        "[{of: resnet20/bq, against: [resnet20/usf]}]",
+        ["comparisons.0.of", "'resnet20/bq'", "did you mean 'resnet20/bp'"],
+    ),
+    "against nothing": (
+        "[{of: resnet20/bp, against: [resnet20/fa]}]",
+        ["comparisons.0.against.0", "'resnet20/fa'", "allowed: resnet20/bp, resnet20/usf"],
+    ),
     "without rules": ("[{of: darts-bio, against: [resnet20/bp]}]", ["comparisons.0.of", "'darts-bio'", "darts-bio/searched"]),
     "with itself": ("[{of: resnet20/bp, against: [resnet20/bp]}]", ["comparisons.0.against.0", "itself"]),
     "nowhere together": (
@@ -83,8 +89,14 @@ MISTAKES = {
         ["comparisons.0.against.0", "'resnet20/bp'", "nowhere", "'darts-bio@digits/searched'"],
         CELLS.replace("train_on: [digits]", "train_on: [cifar10]"),
     ),
-    "an unknown metric": ("[{of: resnet20/bp, against: [resnet20/usf], metric: test_eror}]", ["comparisons.0.metric", "did you mean 'test_error'"]),
-    "twice": ("[{of: resnet20/bp, against: [resnet20/usf]}, {of: resnet20/usf, against: [resnet20/bp]}]", ["comparisons.1.against.0", "twice"]),
+    "an unknown metric": (
+        "[{of: resnet20/bp, against: [resnet20/usf], metric: test_eror}]",
+        ["comparisons.0.metric", "did you mean 'test_error'"],
+    ),
+    "twice": (
+        "[{of: resnet20/bp, against: [resnet20/usf]}, {of: resnet20/usf, against: [resnet20/bp]}]",
+        ["comparisons.1.against.0", "twice"],
+    ),
     "an unknown key": ("[{of: resnet20/bp, with: [resnet20/usf]}]", ["comparisons.0", "unknown key 'with'", "against"]),
     "against nobody": ("[{of: resnet20/bp, against: []}]", ["comparisons.0.against", "empty"]),
     "one alone": ("[{of: resnet20/bp}]", ["comparisons.0", "'against' is missing"]),
@@ -125,8 +137,12 @@ def test_a_metric_that_one_side_alone_has_is_a_mistake():
     ("seeds", "words"),
     [
         ("[0, 1]", "2 comparisons, each with too few seeds for an interval, which takes 3"),
-        ("[0, 1, 2]", "2 of them corrected together (Holm): with 3 seeds a difference is seen from 4.6 of its standard deviations on; nothing"),
-        ("[0, 1, 2, 3, 4]", "standard deviations on\n"),
+        # By the integral of suite/tests/test_power.py at 0.05 / 2: 4.6248, and below 2.0500.
+        (
+            "[0, 1, 2]",
+            "2 of them corrected together (Holm): with 3 seeds a difference is seen from 4.6 of its standard deviations on; nothing",
+        ),
+        ("[0, 1, 2, 3, 4]", "with 5 seeds a difference is seen from 2.1 of its standard deviations on\n"),
     ],
 )
 def test_the_plan_says_what_so_many_seeds_can_see(seeds, words, tmp_path, capsys):
