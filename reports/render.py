@@ -95,7 +95,7 @@ def _largest_gap(results: tables.Results) -> Mapping[str, Any] | None:
 def _networks(results: tables.Results) -> list[tuple[str, float, tuple[float, float]]]:
     """Every network's id, test error, and what the test images alone leave open about it."""
     trains = [run for block in results.blocks for variant in block.variants for run in variant.trains.values() if run.status == "ok"]
-    found = [(run, tables.test_images(run, "test_error")) for run in trains if "test_error" in run.metrics]
+    found = [(run, tables.images_of(run, "test_error")) for run in trains if "test_error" in run.metrics]
     return [(run.id, run.metrics["test_error"], proportion(run.metrics["test_error"], images)) for run, images in found if images]
 
 

@@ -106,9 +106,8 @@ def holm(ps: Sequence[float], family: int | None = None) -> list[Step]:
 
 
 def mcnemar(only_one: int, only_other: int) -> float:
-    """Return the exact p-value of McNemar's test: of the pairs in which one alone holds, is it as often one as the other?"""
-    discordant = int(only_one + only_other)
-    return float(stats.binomtest(int(min(only_one, only_other)), discordant, 0.5).pvalue) if discordant else 1.0
+    """Return the exact two-sided p-value of McNemar's test: of the pairs in which one alone holds, is it as often one as the other?"""
+    return min(1.0, 2 * float(special.bdtr(min(only_one, only_other), only_one + only_other, 0.5)))  # binomtest takes 200 times as long
 
 
 def proportion(percent: float, images: int) -> tuple[float, float]:

@@ -40,7 +40,7 @@ class Variant:
     def images(self, name: str) -> int:
         """Return how many test images a share rests on that one network alone has; 0 where several have it, or it is no such share."""
         runs = [run for stage in (self.trains, self.evaluations) for run in stage.values() if run.status == "ok" and name in run.metrics]
-        return test_images(runs[0], name) if len(runs) == 1 else 0
+        return images_of(runs[0], name) if len(runs) == 1 else 0
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """Return what the test images say of a share that one network alone has."""
@@ -73,7 +73,7 @@ class Variant:
         return found
 
 
-def test_images(run: store.Run, name: str) -> int:
+def images_of(run: store.Run, name: str) -> int:
     """Return how many test images a run's metric is a share of; 0 if it is none."""
     if run.stage == "evaluation":
         return int(run.metrics.get("images", 0)) if "accuracy" in name else 0

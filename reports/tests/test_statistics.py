@@ -84,6 +84,8 @@ def test_mcnemar_is_a_fair_coins():
     assert mcnemar(1, 9) == mcnemar(9, 1) == pytest.approx(22 / 1024)
     assert mcnemar(0, 6) == pytest.approx(2 / 64)
     assert mcnemar(0, 0) == mcnemar(5, 5) == 1.0
+    for one, other in ((3, 11), (40, 61), (400, 520), (7, 7), (0, 1000)):
+        assert mcnemar(one, other) == pytest.approx(stats.binomtest(one, one + other, 0.5).pvalue)
 
 
 @pytest.mark.parametrize(("wrong", "images"), [(0, 10), (10, 10), (1, 364), (514, 10_000), (3, 7)])

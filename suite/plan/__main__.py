@@ -82,7 +82,7 @@ def _rows(planned: Plan) -> Iterator[tuple[str, ...]]:
         if isinstance(run, Search):
             kind, network, rules, attacks = "search", run.name, " ".join(run.rule_set), ""
         else:
-            kind, network, rules, evaluation = "trial", run.network, run.rules, run.evaluation
+            kind, network, rules, evaluation = "trial", run.name.rpartition("/")[0], run.rules, run.evaluation
             attacks = f"{len({attack for attack, _ in evaluation.attacks})} × {evaluation.images} images" if evaluation else "none"
         row: tuple[str, ...] = (kind, run.dataset, network, rules, ", ".join(run.protocols), str(run.settings["epochs"]), attacks)
         seeds.setdefault((row, json.dumps(run.settings, sort_keys=True)), []).append(run.seed)

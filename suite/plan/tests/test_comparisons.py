@@ -149,4 +149,5 @@ def test_the_plan_says_what_so_many_seeds_can_see(seeds, words, tmp_path, capsys
     text = CELLS.replace("COMPARISONS", "[{of: resnet20/bp, against: [resnet20/usf]}]").replace("[0, 1, 2]", seeds)
     (tmp_path / "moved.yaml").write_text(text)
     main([str(tmp_path / "moved.yaml")])
-    assert words in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert words in printed and "darts-bio@fashion_mnist" in printed
