@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from reports.statistics import Summary
+from reports.statistics import Summary, proportion
 from reports.tables import Results, SearchGroup, Variant
 
 FILE = Path(__file__).with_name("paper.yaml")
@@ -32,6 +32,12 @@ class Cited:
     rules: str | None
     search: str | None
     caveat: str
+    images: int  # that it is a share of; 0 where it is none, or nobody knows
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """What the test images say of the network behind it."""
+        return proportion(self.paper, self.images) if self.images else None
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,12 @@ class Comparison:
 
     cited: Cited
     ours: Summary
+    images: int  # that ours is a share of, if it is one network's
     label: str  # of whose numbers ours are, with protocol and settings that depart from it
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return proportion(self.ours.mean, self.images) if self.images else None
 
     @property
     def difference(self) -> float:
@@ -71,7 +82,14 @@ def _cited(content: dict[str, Any]) -> Iterator[Cited]:
                         rules=row.get("rules"),
                         search=row.get("search"),
                         caveat=content["caveats"][caveat] if caveat else "",
+                        images=_images(content, column, caveat),
                     )
+
+
+def _images(content: dict[str, Any], column: dict[str, Any], caveat: str | None) -> int:
+    """Return how many images a number is a share of: those that its caveat names, or for what is not attacked the test set."""
+    whole = content["test_images"][column["dataset"]] if column["metric"] in ("test_error", "test_accuracy", "clean_accuracy") else 0
+    return content["attacked_images"].get(caveat, whole)
 
 
 def compare(results: Results) -> list[Comparison]:
@@ -84,7 +102,8 @@ def compare(results: Results) -> list[Comparison]:
             if answers(found, number):
                 ours = measured(found, number.metric)
                 if ours.n:
-                    rows.append(Comparison(number, ours, _label(found)))
+                    images = found.images(_ours(found, number.metric)) if isinstance(found, Variant) else 0
+                    rows.append(Comparison(number, ours, images, _label(found)))
     return rows
 
 
@@ -97,17 +116,23 @@ def answers(found: Variant | SearchGroup, number: Cited) -> bool:
 
 
 def measured(found: Variant | SearchGroup, metric: str) -> Summary:
-    """Return our number in the paper's unit. BP's own gradient is the true one, so that is where its attacks are."""
+    """Return our number in the paper's unit."""
     if metric == "gpu_days":
         assert isinstance(found, SearchGroup)  # the paper gives it of searches alone
-        return Summary.of(
-            float(run.timings["search_seconds"]) / SECONDS_A_DAY for run in found.runs.values() if "search_seconds" in run.timings
-        )
+        on_gpu = [run for run in found.runs.values() if run.provenance.get("device", "cpu") != "cpu" and "search_seconds" in run.timings]
+        return Summary.of(float(run.timings["search_seconds"]) / SECONDS_A_DAY for run in on_gpu)
     if metric == "test_accuracy":
         return Summary.of(100 - error for error in found.by_seed("test_error").values())
+    return found.metric(_ours(found, metric))
+
+
+def _ours(found: Variant | SearchGroup, metric: str) -> str:
+    """Return our name of what is measured. BP's own gradient is the true one, so that is where its attacks are."""
+    if metric == "test_accuracy":
+        return "test_error"
     if isinstance(found, Variant) and found.rules == "bp" and metric.endswith("_rule"):
-        metric = metric.removesuffix("rule") + "true"
-    return found.metric(metric)
+        return metric.removesuffix("rule") + "true"
+    return metric
 
 
 def _label(found: Variant | SearchGroup) -> str:

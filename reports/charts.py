@@ -66,7 +66,7 @@ def spell(rule: str) -> str:
 
 def name(variant: Variant, block: Block) -> str:
     """Name a variant by what tells it from the others of its table."""
-    words = f"{variant.network}, {spell(variant.rules)}" if block.network == "cells" else spell(variant.rules)
+    words = f"{variant.name}, {spell(variant.rules)}" if block.network == "cells" else spell(variant.rules)
     return f"{words} ({', '.join(variant.protocols)})" if len({v.protocols for v in block.variants}) > 1 else words
 
 
@@ -123,12 +123,12 @@ def curves(block: Block) -> Markup:
     panels = [("train_loss", "training loss"), ("train_accuracy", "training accuracy, %")]
     if any(np.isfinite(run.arrays.get("curves/val_accuracy", [])).any() for v in block.variants for run in v.trains.values()):
         panels.append(("val_accuracy", "held-out accuracy, %"))
-    kinds = list(dict.fromkeys((variant.network, variant.protocols) for variant in block.variants))
+    kinds = list(dict.fromkeys((variant.name, variant.protocols) for variant in block.variants))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 2.9 + 0.2 * (len(block.variants) // 4)), layout="constrained")
         for axes, (column, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for variant in (v for v in block.variants if v.metric("train_loss").n):
-                dashes = DASHES[kinds.index((variant.network, variant.protocols)) % len(DASHES)]
+                dashes = DASHES[kinds.index((variant.name, variant.protocols)) % len(DASHES)]
                 columns = [run.arrays[f"curves/{column}"] for run in variant.trains.values() if f"curves/{column}" in run.arrays]
                 _band(axes, columns, variant, name(variant, block), dashes)
             axes.set_title(title)
@@ -144,14 +144,16 @@ def curves(block: Block) -> Markup:
 def searches(groups: Sequence[SearchGroup]) -> Markup:
     """Validation accuracy of the supernet, and how far α has gone from uniform, by epoch; mean over seeds, range as a band."""
     shades = [COLOURS["usf"], COLOURS["fa"], COLOURS["brsf"], COLOURS["frsf"], SPARE, COLOURS["bp"], "#56b4e9", "#9aa5b1"]
+    several = len({group.dataset for group in groups}) > 1
     panels = (("val_accuracy", "supernet validation accuracy, %"), ("alpha_span", "α: heaviest − lightest candidate"))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 3.1), layout="constrained")
         for axes, (column, title) in zip(figure.subplots(1, 2), panels, strict=True):
             for i, group in enumerate(groups):
                 columns = [run.arrays[f"curves/{column}"] for run in group.runs.values()]
+                label = f"{group.label} on {group.dataset}" if several else group.label
                 dots = column == "val_accuracy" and group.method == "random"  # judged once, at the end
-                _draw(axes, columns, shades[i % len(shades)], group.label, "-" if i < len(shades) else "--", "o" if dots else None)
+                _draw(axes, columns, shades[i % len(shades)], label, "-" if i < len(shades) else "--", "o" if dots else None)
             axes.set_title(title)
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

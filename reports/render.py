@@ -11,7 +11,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bionas.files import replacing
-from reports import against, charts, tables
+from reports import against, charts, claims, tables
+from reports.statistics import proportion
 
 HERE = Path(__file__).parent
 
@@ -21,7 +22,7 @@ def render(results: tables.Results) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"si": si, "duration": duration, "setting": setting}
+    environment.filters |= {"si": si, "duration": duration, "setting": setting, "interval": interval, "p_value": p_value}
     comparisons = against.compare(results)
     missed = [row for row in results.verdict if not row["kept"]]
     return environment.get_template("template.html.j2").render(
@@ -30,7 +31,9 @@ def render(results: tables.Results) -> str:
         selected_on_test=any("selected on test" in str(run.metrics.get("test_error_of")) for run in results.runs),
         charts=charts,
         css=(HERE / "style.css").read_text(),
-        controls=tables.controls(results),
+        claims=claims.claims(results),
+        family=claims.family(results),
+        networks=_networks(results),
         masking=tables.masking(results),
         comparisons=comparisons,
         caveats=list(dict.fromkeys(c.cited.caveat for c in comparisons if c.cited.caveat)),
@@ -60,6 +63,17 @@ def duration(seconds: float) -> str:
     return f"{minutes:.1f} min" if minutes >= 1 else f"{seconds:.1f} s"
 
 
+def interval(ends: tuple[float, float] | None, digits: str = ".1f") -> str:
+    """(1.23, 4.56) → [1.2, 4.6]; nothing for none."""
+    return f"[{ends[0]:{digits}}, {ends[1]:{digits}}]" if ends else ""
+
+
+def p_value(p: float) -> str:
+    if p != p:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def setting(value: Any) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
@@ -76,6 +90,13 @@ def _largest_gap(results: tables.Results) -> Mapping[str, Any] | None:
                     gaps.append({"label": label, "attack": attack, "rule": by_rule.mean, "true": by_true.mean})
     largest = max(gaps, key=lambda gap: gap["rule"] - gap["true"], default=None)
     return largest if largest and largest["rule"] > largest["true"] else None
+
+
+def _networks(results: tables.Results) -> list[tuple[str, float, tuple[float, float]]]:
+    """Every network's id, test error, and what the test images alone leave open about it."""
+    trains = [run for block in results.blocks for variant in block.variants for run in variant.trains.values() if run.status == "ok"]
+    found = [(run, tables.images_of(run, "test_error")) for run in trains if "test_error" in run.metrics]
+    return [(run.id, run.metrics["test_error"], proportion(run.metrics["test_error"], images)) for run, images in found if images]
 
 
 def _shared_provenance(results: tables.Results) -> dict[str, list[str]]:

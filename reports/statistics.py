@@ -1,13 +1,15 @@
-"""What is said of several seeds: means with their spread, and differences paired by seed with an interval."""
+"""What is said of several seeds, and of one: means with their spread, differences paired by seed, and how many are tested at once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
+
+from suite.power import INTERVAL_SEEDS, LEVEL, detectable
 
 
 @dataclass(frozen=True)
@@ -32,31 +34,88 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean of differences paired by seed; from three seeds on with its 95 % interval (t, over seeds).
+    """Differences paired by seed: the seed is the unit between networks. Tested by t, from three seeds on.
 
-    An interval from two seeds would say more of the test set's grid than of what is compared.
+    Where all of them are equal, t has no spread to measure with: there is no interval then and no p-value, whatever the mean.
     """
 
     mean: float
-    half: float  # of the interval; NaN where there is none
+    sd: float
     n: int
 
     @classmethod
     def paired(cls, ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference:
-        summary = Summary.of(ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys()))
-        half = stats.t.ppf(0.975, summary.n - 1) * summary.sd / math.sqrt(summary.n) if summary.n > 2 else math.nan
-        return cls(summary.mean, float(half), summary.n)
+        found = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+        summary = Summary.of(found)
+        equal = summary.n > 1 and max(found) - min(found) < 1e-9  # but for the last bits
+        return cls(summary.mean, 0.0 if equal else summary.sd, summary.n)
+
+    @property
+    def testable(self) -> bool:
+        return self.n >= INTERVAL_SEEDS and self.sd > 0
+
+    @property
+    def p(self) -> float:
+        """The two-sided p-value of the paired t-test; NaN where there is none."""
+        return float(2 * stats.t.sf(abs(self.mean) / (self.sd / math.sqrt(self.n)), self.n - 1)) if self.testable else math.nan
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
+        """Return the t-interval that leaves 0 out where p < `level`; None where there is none."""
+        if not self.testable:
+            return None
+        half = float(stats.t.isf(level / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+    def detectable(self, level: float = LEVEL) -> float:
+        """Return the smallest difference that this test would have seen in four of five such experiments, were the spread the one seen."""
+        return detectable(self.n, level) * self.sd if self.testable else math.nan
 
     def __str__(self) -> str:
         if not self.n:
             return "–"
-        return f"{self.mean:+.2f}" + (f" [{self.mean - self.half:+.2f}, {self.mean + self.half:+.2f}]" if self.n > 2 else "")
+        interval = self.interval()
+        return f"{self.mean:+.2f}" + (f" [{interval[0]:+.2f}, {interval[1]:+.2f}]" if interval else "")
 
-    @property
-    def reading(self) -> str:
-        """Say in words whether the interval leaves 0 out."""
-        if self.n < 3:
-            return "too few seeds" if self.n else "–"
-        if abs(self.mean) <= self.half:
-            return "tie: the interval holds 0"
-        return "more" if self.mean > 0 else "less"
+
+@dataclass(frozen=True)
+class Step:
+    """One test among several (Holm, 1979): its p-value corrected for their number, the level of its step, and whether it is rejected."""
+
+    p: float
+    level: float
+    rejected: bool
+
+
+def holm(ps: Sequence[float], family: int | None = None) -> list[Step]:
+    """Correct p-values for their number, or for that of their family, some of which have none: NaN, or not here at all.
+
+    A step's level is LEVEL / (number of tests that are not rejected before it); after the first that is not rejected, all have its
+    level. So the interval at a test's level leaves 0 out exactly where the test is rejected.
+    """
+    family = len(ps) if family is None else family
+    assert family >= sum(not math.isnan(p) for p in ps)
+    steps: dict[int, Step] = {}
+    level, corrected, rejecting = LEVEL / max(family, 1), 0.0, True
+    for rank, i in enumerate(sorted((i for i, p in enumerate(ps) if not math.isnan(p)), key=lambda i: ps[i])):
+        corrected = max(corrected, min(1.0, ps[i] * (family - rank)))
+        if rejecting:
+            level = LEVEL / (family - rank)
+            rejecting = ps[i] < level
+        steps[i] = Step(corrected, level, rejecting)
+    return [steps.get(i, Step(math.nan, level, False)) for i in range(len(ps))]
+
+
+def mcnemar(only_one: int, only_other: int) -> float:
+    """Return the exact two-sided p-value of McNemar's test: of the pairs in which one alone holds, is it as often one as the other?"""
+    return min(1.0, 2 * float(special.bdtr(min(only_one, only_other), only_one + only_other, 0.5)))  # binomtest takes 200 times as long
+
+
+def proportion(percent: float, images: int) -> tuple[float, float]:
+    """Return the exact 95 % interval (Clopper & Pearson, 1934) of a share of so many images, in percent.
+
+    It is what the test images say of one network; of networks that other seeds would make it says nothing.
+    """
+    count = round(percent * images / 100)
+    lower = special.betaincinv(count, images - count + 1, LEVEL / 2) if count else 0.0
+    upper = special.betaincinv(count + 1, images - count, 1 - LEVEL / 2) if count < images else 1.0
+    return 100 * float(lower), 100 * float(upper)

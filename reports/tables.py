@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from reports.statistics import Difference, Summary
+from reports.statistics import Difference, Summary, holm, mcnemar, proportion
 from suite import store
 
 RULES_FIRST = ("fa", "usf", "brsf", "frsf", "dfa", "bp")
@@ -30,8 +28,24 @@ class Variant:
     trains: Mapping[int, store.Run]  # by seed
     evaluations: Mapping[int, store.Run]
 
+    @property
+    def name(self) -> str:
+        """The network, and where its cell was searched if that was on other data; as run ids say it."""
+        source = self.parent.partition("/")[0] if self.parent else self.dataset
+        return self.network if source == self.dataset else f"{self.network}@{source}"
+
     def metric(self, name: str) -> Summary:
         return Summary.of(self.by_seed(name).values())
+
+    def images(self, name: str) -> int:
+        """Return how many test images a share rests on that one network alone has; 0 where several have it, or it is no such share."""
+        runs = [run for stage in (self.trains, self.evaluations) for run in stage.values() if run.status == "ok" and name in run.metrics]
+        return images_of(runs[0], name) if len(runs) == 1 else 0
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """Return what the test images say of a share that one network alone has."""
+        images = self.images(name)
+        return proportion(self.metric(name).mean, images) if images else None
 
     def by_seed(self, name: str) -> dict[int, float]:
         """Return the metric of every seed that ended well and has it: one row's columns then speak of the same seeds."""
@@ -57,6 +71,13 @@ class Variant:
             if layers.n and layers.mean:
                 found[rule] = (layers, self.metric(f"weights_{rule}"))
         return found
+
+
+def images_of(run: store.Run, name: str) -> int:
+    """Return how many test images a run's metric is a share of; 0 if it is none."""
+    if run.stage == "evaluation":
+        return int(run.metrics.get("images", 0)) if "accuracy" in name else 0
+    return int(run.metrics.get("test_images", 0)) if name == "test_error" else 0
 
 
 @dataclass(frozen=True)
@@ -103,7 +124,7 @@ class Block:
     variants: tuple[Variant, ...]
 
     def _is_baseline(self, other: Variant, variant: Variant) -> bool:
-        return other.rules == ("searched" if variant.is_cell else "bp") and (not variant.is_cell or other.network == variant.network)
+        return other.rules == ("searched" if variant.is_cell else "bp") and (not variant.is_cell or other.name == variant.name)
 
     def difference(self, variant: Variant, metric: str) -> str:
         """Return the paired difference to BP, or to the same cell as searched; or a dash."""
@@ -197,59 +218,33 @@ def _grouped(entries: list[dict[str, Any]], names: tuple[str, ...]) -> list[tupl
     return [({k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(key).items()}, group) for key, group in groups.items()]
 
 
-@dataclass(frozen=True)
-class Control:
-    """A search beside its control: how much better its supernet judges, and its retrained cell errs, by seed."""
-
-    search: SearchGroup
-    control: SearchGroup
-    val_accuracy: Difference | None  # none against random search, whose figure is a path's
-    test_error: Difference
-
-
-def controls(results: Results) -> list[Control]:
-    """Set every search beside the same search by shuffled labels, and beside random search, where the definition has them."""
-    retrained = {
-        (v.dataset, v.parent, v.protocols[:1]): v.by_seed("test_error")
-        for block in results.blocks
-        for v in block.variants
-        if v.parent and v.rules == "searched"
-    }
-
-    def errors(group: SearchGroup) -> dict[int, float]:
-        return retrained.get((group.dataset, f"{group.dataset}/{group.name}", group.protocols[:1]), {})
-
-    rows = []
-    for search in results.searches:
-        for control in results.searches:
-            same = ("dataset", "rule_set", "protocols")
-            if any(getattr(search, name) != getattr(control, name) for name in same) or search.method not in ("darts", "eg"):
-                continue
-            null = control.method == f"{search.method}-null" and control.settings == search.settings
-            if null or control.method == "random":
-                judged = Difference.paired(search.by_seed("val_accuracy"), control.by_seed("val_accuracy")) if null else None
-                rows.append(Control(search, control, judged, Difference.paired(errors(search), errors(control))))
-    return rows
-
-
 def masking(results: Results) -> list[dict[str, Any]]:
     """Return, by variant and attack, how many attacked images only the true gradient breaks, and how many only the rule's.
 
-    Outcomes are paired by image and added over seeds. A rule whose own gradient is the better guide to an attacker would have the
-    second number at least as large; the first one counts robustness that was only a poor gradient.
+    Outcomes are paired by image. A rule whose own gradient is the better guide to an attacker would have the second number at least as
+    large; the first one counts robustness that was only a poor gradient. Each network is tested by itself (exact McNemar), and the
+    tests of all networks and attacks of the table are corrected together.
     """
-    rows = []
-    for block in results.blocks:
-        for variant in block.variants:
-            for attack, gradients in results.attacks:
-                if not {"rule", "true"} <= set(gradients):
-                    continue
-                counts = np.zeros(3, dtype=int)
-                for run in variant.evaluations.values():
-                    by_rule = run.arrays.get(f"attacks/{attack}/rule/robust_correct")
-                    by_true = run.arrays.get(f"attacks/{attack}/true/robust_correct")
-                    if by_rule is not None and by_true is not None:
-                        counts += [(by_rule & ~by_true).sum(), (by_true & ~by_rule).sum(), len(by_rule)]
-                if counts[2]:
-                    rows.append({"variant": variant, "attack": attack, "true_only": counts[0], "rule_only": counts[1], "of": counts[2]})
-    return rows
+    found: list[tuple[Variant, str, int, int, int]] = []  # (variant, attack, only true breaks, only the rule's breaks, images) a network
+    for variant in (variant for block in results.blocks for variant in block.variants):
+        for attack, _ in results.attacks:
+            for run in variant.evaluations.values():
+                by_rule = run.arrays.get(f"attacks/{attack}/rule/robust_correct")
+                by_true = run.arrays.get(f"attacks/{attack}/true/robust_correct")
+                if by_rule is not None and by_true is not None:
+                    found.append((variant, attack, int((by_rule & ~by_true).sum()), int((by_true & ~by_rule).sum()), len(by_rule)))
+    steps = holm([mcnemar(only_true, only_rule) for _, _, only_true, only_rule, _ in found])
+    rows: dict[tuple[int, str], dict[str, Any]] = {}
+    for (variant, attack, only_true, only_rule, images), step in zip(found, steps, strict=True):
+        empty = {"variant": variant, "attack": attack} | dict.fromkeys(
+            ("true_only", "rule_only", "of", "networks", "by_true", "by_rule", "p"), 0
+        )
+        row = rows.setdefault((id(variant), attack), empty)
+        row["true_only"] += only_true
+        row["rule_only"] += only_rule
+        row["of"] += images
+        row["networks"] += 1
+        row["by_true"] += step.rejected and only_true > only_rule
+        row["by_rule"] += step.rejected and only_rule > only_true
+        row["p"] = max(row["p"], step.p)
+    return list(rows.values())

@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
+from scipy import stats
 
 from reports import against
 from reports.statistics import Summary
-from reports.tables import Variant
+from reports.tables import SearchGroup, Variant
 from suite.store import Run
 
 
@@ -50,3 +52,50 @@ def test_ours_is_put_in_the_papers_unit():
     assert against.measured(bp, "robust_accuracy_pgd_rule").mean == 3.0
     fa = variant("resnet20", "fa", robust_accuracy_pgd_true=3.0)
     assert against.measured(fa, "robust_accuracy_pgd_rule").n == 0
+
+
+def searched(*devices):
+    """A search on each of some devices, of a day each."""
+    runs = {
+        seed: Run("search", "x", {}, "ok", {}, {}, timings={"search_seconds": 86_400.0}, provenance={"device": device})
+        for seed, device in enumerate(devices)
+    }
+    return SearchGroup("cifar10", "eg-bio", "eg", ("fa",), ("repaired",), {}, runs)
+
+
+def test_gpu_days_are_a_gpus():
+    assert against.measured(searched("cpu"), "gpu_days").n == 0
+    found = against.measured(searched("cpu", "NVIDIA H100 80GB HBM3"), "gpu_days")
+    assert (found.mean, found.n) == (1.0, 1)
+    old = searched("cpu")
+    old.runs[0].provenance.clear()
+    assert against.measured(old, "gpu_days").n == 0  # nobody knows
+
+
+def test_a_number_has_the_interval_of_the_images_that_it_is_a_share_of():
+    """514 of 10,000 and 32 of 128 images by scipy; none where nobody knows how many, or where it is no share of test images."""
+    by = {(c.table, c.row, c.dataset, c.unit): c for c in against.cited()}
+    for key, wrong, images in (
+        (("Table 1", "BioNAS-DARTS", "cifar10", "test error"), 514, 10_000),
+        (("Table 2", "RN56 FA", "cifar10", "APGD"), 43, 128),
+        (("Table 2", "RN56 FA", "cifar10", "1 pixel"), 239, 500),
+        (("Abstract", "BioNAS-EG", "imagenet16_120", "top-1 accuracy"), 2605, 6_000),
+    ):
+        exact = stats.binomtest(wrong, images).proportion_ci(0.95, "exact")
+        assert by[key].interval == pytest.approx((100 * exact.low, 100 * exact.high)), key
+    for key in (
+        ("Table 2", "BioNAS-DARTS", "cifar10", "PGD"),
+        ("Table 3", "BioNAS-EG (Bio)", "cifar10", "supernet's accuracy"),
+        ("Table 3", "BioNAS-EG (Bio)", "cifar10", "search time in GPU-days"),
+    ):
+        assert by[key].interval is None
+
+
+def test_ours_has_one_where_it_is_one_networks():
+    results = SimpleNamespace(
+        blocks=[SimpleNamespace(variants=[variant("darts-bio", "searched", test_error=6.0, test_images=100)])], searches=()
+    )
+    rows = {row.cited.unit: row for row in against.compare(results) if row.cited.table in ("Table 1", "Figure 4")}
+    exact = stats.binomtest(6, 100).proportion_ci(0.95, "exact")
+    assert rows["test error"].interval == pytest.approx((100 * exact.low, 100 * exact.high))
+    assert rows["top-1 accuracy"].interval == pytest.approx((100 - 100 * exact.high, 100 - 100 * exact.low))

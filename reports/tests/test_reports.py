@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from reports import render, tables
-from reports.statistics import Difference, Summary
+from reports import charts, render, tables
+from reports.statistics import Summary
 from suite import store
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -67,7 +68,7 @@ def search(seed, method="darts", judged=80.0):
 
 @pytest.fixture
 def metrics(tmp_path):
-    def make(trials, verdict=(), searches=()):
+    def make(trials, verdict=(), searches=(), comparisons=()):
         path = tmp_path / "metrics.h5"
         with h5py.File(path, "w") as file:
             for entry, train, evaluation in trials:
@@ -77,7 +78,7 @@ def metrics(tmp_path):
             for entry, run in searches:
                 store.write_group(file.create_group(f"search/{entry['id']}"), run)
             plan = {"benchmark": "demo", "about": EVIL, "datasets": ["digits"], "trials": entries, "searches": [e for e, _ in searches]}
-            file["plan"] = json.dumps(plan | {"skipped": [{"what": EVIL, "reason": "r"}]})
+            file["plan"] = json.dumps(plan | {"skipped": [{"what": EVIL, "reason": "r"}], "comparisons": list(comparisons)})
             file["definition"], file["verdict"] = f"about: {EVIL}", json.dumps(list(verdict))
         return path
 
@@ -106,25 +107,6 @@ def test_difference_to_bp_is_paired_by_seed_with_a_t_interval_from_three_seeds_o
     assert block.difference(block.variants[1], "test_error") == "+5.00 [+2.52, +7.48]"
 
 
-def test_a_difference_says_when_it_is_a_tie():
-    # differences 4, 6, 5: mean 5, sd 1; and −1, 1, 3: mean 1, sd 2
-    assert Difference.paired({0: 9, 1: 8, 2: 7, 3: 1}, {0: 5, 1: 2, 2: 2}).reading == "more"
-    assert Difference.paired({0: 5, 1: 2, 2: 2}, {0: 9, 1: 8, 2: 7}).reading == "less"
-    tie = Difference.paired({0: 0, 1: 1, 2: 3}, {0: 1, 1: 0, 2: 0})
-    assert tie.reading == "tie: the interval holds 0" and str(tie) == "+1.00 [-3.97, +5.97]"
-    assert Difference.paired({0: 1, 1: 1}, {0: 0, 1: 0}).reading == "too few seeds"
-    assert str(Difference.paired({0: 1}, {1: 1})) == "–"
-
-
-def test_a_search_is_set_beside_its_null_search_and_beside_random_search(metrics):
-    searches = [search(seed, method, judged) for method, judged in (("darts", 80), ("darts-null", 60), ("random", 30)) for seed in (0, 1)]
-    cells = [trial("searched", seed, error, parent=name) for name, error in (("darts", 2.0), ("darts-null", 5.0)) for seed in (0, 1)]
-    null, random = tables.controls(tables.read(metrics(cells, searches=searches)))
-    assert (null.search.name, null.control.name, random.control.name) == ("darts-bio", "darts-null-bio", "random-bio")
-    assert str(null.val_accuracy) == "+20.00" and str(null.test_error) == "-3.00"
-    assert random.val_accuracy is None and str(random.test_error) == "–"  # none was retrained
-
-
 def test_a_diverged_seed_leaves_the_other_seeds_columns_alone(metrics):
     (block,) = tables.read(metrics([*TRIALS, trial("fa", 2, 0, status="diverged")])).blocks
     fa = block.variants[1]
@@ -139,6 +121,73 @@ def test_a_rise_is_not_called_a_fall(metrics):
 def test_masking_counts_images_that_only_one_gradient_breaks(metrics):
     rows = {row["variant"].rules: row for row in tables.masking(tables.read(metrics(TRIALS)))}
     assert [(row["true_only"], row["rule_only"], row["of"]) for row in rows.values()] == [(0, 0, 4), (2, 0, 4)]
+
+
+def test_two_attacks_are_told_apart_on_each_network_and_corrected_for_all_of_the_table(metrics):
+    """Exact McNemar by hand: 9 images of 9 have p = 2 / 2⁹ = 0.0039, and 6 of 6 have 0.03125, which four tests leave at 0.094."""
+
+    def attacked(seed, only_true, only_rule):
+        entry, train, evaluation = trial("fa", seed, 5.0)
+        by_rule = np.array([True] * only_true + [False] * only_rule + [True] * 3)
+        by_true = np.array([False] * only_true + [True] * only_rule + [True] * 3)
+        arrays = {"attacks/fgsm/rule/robust_correct": by_rule, "attacks/fgsm/true/robust_correct": by_true}
+        return entry, train, store.Run("evaluation", evaluation.id, {}, "ok", evaluation.metrics, arrays)
+
+    results = tables.read(metrics([attacked(0, 9, 0), attacked(1, 6, 0), attacked(2, 0, 10), attacked(3, 0, 0)]))
+    (row,) = tables.masking(results)
+    assert (row["true_only"], row["rule_only"], row["of"], row["networks"]) == (15, 10, 37, 4)
+    assert (row["by_true"], row["by_rule"], row["p"]) == (1, 1, 1.0)
+    # Alone, the second one would have been told apart; beside one other, it still is not: 2 × 0.03125 = 0.0625.
+    (row,) = tables.masking(tables.read(metrics([attacked(1, 6, 0)])))
+    assert (row["by_true"], row["p"]) == (1, 0.03125)
+    (row,) = tables.masking(tables.read(metrics([attacked(1, 6, 0), attacked(3, 0, 0)])))
+    assert row["by_true"] == 0
+
+
+def test_a_cell_that_was_moved_is_neither_named_as_nor_compared_with_one_that_was_searched_here(metrics):
+    """On CIFAR-100, two rows were called darts-bio, and one was subtracted from the other."""
+
+    def moved(rules, seed, error):
+        entry, train, evaluation = trial(rules, seed, error, parent="darts")
+        entry["parent"] = entry["parent"].replace("digits/", "elsewhere/")
+        entry["id"] = train_id = entry["id"].replace("darts-bio", "darts-bio@elsewhere")
+        return entry, replace(train, id=train_id), replace(evaluation, id=train_id)
+
+    own = [trial(rules, seed, error, parent="darts") for rules, error in (("searched", 4.0), ("usf", 6.0)) for seed in (0, 1)]
+    (block,) = tables.read(
+        metrics([*own, *(moved(rules, seed, error) for rules, error in (("searched", 9.0), ("usf", 8.0)) for seed in (0, 1))])
+    ).blocks
+    names = [charts.name(v, block) for v in block.variants]
+    assert names == ["darts-bio, searched", "darts-bio, uSF", "darts-bio@elsewhere, searched", "darts-bio@elsewhere, uSF"]
+    assert [block.difference(v, "test_error") for v in block.variants] == ["–", "+2.00", "–", "-1.00"]
+    svg = charts.curves(block) + charts.errors(block)
+    assert all(name in svg for name in names)
+
+
+def test_searches_on_two_data_sets_have_two_names_in_their_figure(metrics):
+    other = search(0)
+    other[0].update(dataset="elsewhere", id="elsewhere/darts-bio/seed0-1")
+    svg = charts.searches(tables.read(metrics([], searches=[search(0), other])).searches)
+    assert "darts-bio on digits" in svg and "darts-bio on elsewhere" in svg
+
+
+def test_a_single_network_has_the_interval_of_its_test_images(metrics):
+    """0 of 360 images: the upper end is 1 − 0.025^(1/360), in percent 1.02; 100 of 100 likewise from below, 100 × 0.025^(1/100)."""
+    entry, train, evaluation = trial("bp", 0, 0.0)
+    alone = (
+        entry,
+        replace(train, metrics={**train.metrics, "test_images": 360}),
+        replace(evaluation, metrics={**evaluation.metrics, "images": 100}),
+    )
+    (block,) = tables.read(metrics([alone])).blocks
+    (bp,) = block.variants
+    assert bp.interval("test_error") == pytest.approx((0, 100 * (1 - 0.025 ** (1 / 360))))
+    assert bp.interval("clean_accuracy") == pytest.approx((100 * 0.025 ** (1 / 100), 100))
+    assert bp.interval("train_accuracy") is None and bp.interval("num_parameters") is None
+    page = page_of(metrics([alone]))
+    assert "[0.0, 1.0]" in page and "[96, 100]" in page and "[0.00, 1.02]" in page
+    (block,) = tables.read(metrics([alone, trial("bp", 1, 1.0)])).blocks
+    assert block.variants[0].interval("test_error") is None  # of two networks, their spread says more
 
 
 def page_of(path):

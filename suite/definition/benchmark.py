@@ -62,6 +62,16 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """One entry of section `comparisons`: a network under its rules, NETWORK/RULES, and those that it is set against."""
+
+    of: str
+    against: tuple[str, ...]
+    metric: str
+    about: str
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A checked definition, defaults filled in; only settings stay as written, because a protocol's row comes between."""
 
@@ -76,6 +86,7 @@ class Benchmark:
     searches: tuple[Search, ...]
     cells: tuple[Cells, ...]
     attacks: Attacks | None
+    comparisons: tuple[Comparison, ...]
     expect: Mapping[str, Mapping[str, Mapping[str, float]]]
     text: str = field(repr=False)
     tiny: bool = False

@@ -102,8 +102,13 @@ class Trial(Planned):
     evaluation: Evaluation | None
 
     @property
+    def name(self) -> str:
+        """NETWORK/RULES, as in its id: what it is, without its data set and seed."""
+        return trial_name(self.params)
+
+    @property
     def metrics(self) -> list[str]:
-        """What `expect` may bound."""
+        """What `expect` may bound and `comparisons` compare."""
         names = ["test_error", "test_loss", "train_loss", "train_accuracy"]
         names += ["val_loss", "val_accuracy"] if self.settings["holdout"] else []
         if self.evaluation:
@@ -119,14 +124,16 @@ def section_of(stage: str, params: Mapping[str, Any]) -> str:
     return "models" if params["network"] in catalog.MODELS else "cells"
 
 
+def trial_name(params: Mapping[str, Any]) -> str:
+    """Return NETWORK/RULES, or NETWORK@DATA/RULES if its genotype was searched on another data set than it is trained on."""
+    source = params["parent"].partition("/")[0] if params["parent"] else params["dataset"]
+    network = params["network"] if source == params["dataset"] else f"{params['network']}@{source}"
+    return f"{network}/{params['rules']}"
+
+
 def run_id(stage: str, params: Mapping[str, Any]) -> str:
     """Return the id of a search's or trial's parameters: what it is, what differs from the defaults, and a hash of all of them."""
-    if stage == "search":
-        what = params["name"]
-    else:
-        source = params["parent"].partition("/")[0] if params["parent"] else params["dataset"]
-        network = params["network"] if source == params["dataset"] else f"{params['network']}@{source}"
-        what = f"{network}/{params['rules']}"
+    what = params["name"] if stage == "search" else trial_name(params)
     differing = {k: v for k, v in params["settings"].items() if v != schema.default_settings(section_of(stage, params)).get(k)}
     readable = "-".join([f"seed{params['seed']}", *(f"{k}{_word(v)}" for k, v in differing.items())])[:100]
     return f"{params['dataset']}/{what}/{readable}-{_hash(params)}"

@@ -8,7 +8,7 @@ from typing import Any
 import data_prep
 from bionas import catalog
 from suite.definition import explain, sense
-from suite.definition.benchmark import Attacks, Benchmark, Cells, Models, Protocol, Search
+from suite.definition.benchmark import Attacks, Benchmark, Cells, Comparison, Models, Protocol, Search
 from suite.definition.schema import complete, schema
 from suite.definition.text import load, read_text
 
@@ -63,6 +63,7 @@ def parse(text: str) -> Benchmark:
         attacks=Attacks(**_frozen(raw["attacks"])) if "attacks" in raw else None,
         searches=tuple(Search(**_frozen(entry)) for entry in raw.get("search", [])),
         cells=tuple(Cells(**_frozen(entry)) for entry in raw.get("cells", [])),
+        comparisons=tuple(Comparison(**_frozen(entry)) for entry in raw["comparisons"]),
         text=text,
     )
     sense.check(benchmark)

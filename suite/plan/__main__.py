@@ -55,8 +55,23 @@ def _print_table(planned: Plan) -> None:
     console.print(table)
     for what, reason in planned.skipped:
         console.print(f"skipped  {escape(what)}: {escape(reason)}", highlight=False)
+    if planned.comparisons:
+        console.print(_say_comparisons(planned), highlight=False)
     counts = f"{len(planned.searches)} searches, {len(planned.trials)} trials"
     console.print(f"{counts}; results in results/{planned.name}/", highlight=False)
+
+
+def _say_comparisons(planned: Plan) -> str:
+    """Say how many comparisons are corrected together, and what the first of them could see at best."""
+    from suite.power import CLAIM_SEEDS, INTERVAL_SEEDS, LEVEL, detectable
+
+    seeds = [len(comparison.seeds) for comparison in planned.comparisons]
+    family, most = sum(n >= INTERVAL_SEEDS for n in seeds), max(seeds)
+    if not family:
+        return f"{len(seeds)} comparisons, each with too few seeds for an interval, which takes {INTERVAL_SEEDS}"
+    smallest = f"with {most} seeds a difference is seen from {detectable(most, LEVEL / family):.2g} of its standard deviations on"
+    claim = f"; nothing is claimed, which takes {CLAIM_SEEDS}" if most < CLAIM_SEEDS else ""
+    return f"{len(seeds)} comparisons, {family} of them corrected together (Holm): {smallest}{claim}"
 
 
 def _rows(planned: Plan) -> Iterator[tuple[str, ...]]:
@@ -67,7 +82,7 @@ def _rows(planned: Plan) -> Iterator[tuple[str, ...]]:
         if isinstance(run, Search):
             kind, network, rules, attacks = "search", run.name, " ".join(run.rule_set), ""
         else:
-            kind, network, rules, evaluation = "trial", run.network, run.rules, run.evaluation
+            kind, network, rules, evaluation = "trial", run.name.rpartition("/")[0], run.rules, run.evaluation
             attacks = f"{len({attack for attack, _ in evaluation.attacks})} × {evaluation.images} images" if evaluation else "none"
         row: tuple[str, ...] = (kind, run.dataset, network, rules, ", ".join(run.protocols), str(run.settings["epochs"]), attacks)
         seeds.setdefault((row, json.dumps(run.settings, sort_keys=True)), []).append(run.seed)

@@ -17,6 +17,7 @@ from bionas.space import SKIP_RULES
 from suite.definition import schema
 from suite.definition.benchmark import Attacks, Benchmark, Cells
 from suite.definition.runs import Evaluation, Search, Trial
+from suite.plan.comparisons import Comparison, compared
 
 Kind = TypeVar("Kind", Search, Trial)
 
@@ -29,6 +30,7 @@ class Plan:
     searches: Mapping[str, Search]
     trials: Mapping[str, Trial]
     skipped: tuple[tuple[str, str], ...]  # (what, reason)
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def name(self) -> str:
@@ -56,12 +58,13 @@ class Plan:
                 for trial in self.trials.values()
             ],
             "skipped": [{"what": what, "reason": reason} for what, reason in self.skipped],
+            "comparisons": [dataclasses.asdict(comparison) for comparison in self.comparisons],
             "expect": {pattern: dict(bounds) for pattern, bounds in b.expect.items()},
         }
 
 
 def plan(benchmark: Benchmark) -> Plan:
-    """Expand the cross products. Raises ValueError if `expect` means no run, or a metric that a run does not have."""
+    """Expand the cross products. Raises ValueError if `expect` or `comparisons` mean no run, or a metric that a run does not have."""
     skipped: dict[str, str] = {}
     searches: dict[str, Search] = {}
     trials: dict[str, Trial] = {}
@@ -81,7 +84,7 @@ def plan(benchmark: Benchmark) -> Plan:
         for run in matched:
             for metric in bounds:
                 catalog.choose(f"expect.{pattern}", metric, run.metrics)
-    return Plan(benchmark, searches, trials, tuple(skipped.items()))
+    return Plan(benchmark, searches, trials, tuple(skipped.items()), compared(benchmark.comparisons, trials.values()))
 
 
 # ---------------------------------------------------------------------------------------------- the cross products

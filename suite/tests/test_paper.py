@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bionas import catalog
 from data_prep import cifar
 from reports import against
 from suite import plan
@@ -31,6 +32,12 @@ def test_every_row_of_bionas_and_of_the_resnets_has_its_run(runs):
     for c in ours:
         found = (c.dataset, c.search) in searches if c.search else (c.dataset, c.network, c.rules) in trials
         assert found, f"{c.table}, {c.row} on {c.dataset}: no run answers it"
+
+
+def test_every_published_genotype_that_is_trained_answers_a_row():
+    trained = {t.network for t in plan.load(str(PAPER.with_name("cifar10.yaml"))).trials.values() if t.network in catalog.GENOTYPES}
+    assert trained == set(catalog.GENOTYPES)
+    assert trained <= {c.network for c in against.cited() if c.rules == "searched" and c.dataset == "cifar10"}
 
 
 def test_cifars_checksums_are_torchvisions():

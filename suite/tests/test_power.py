@@ -1,0 +1,37 @@
+"""Which difference a number of seeds would have told apart, against a textbook's table, an integral, and made-up experiments."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from suite.power import POWER, detectable
+
+
+@pytest.mark.parametrize(("effect", "n"), [(0.5, 34), (0.8, 15), (0.2, 199)])
+def test_it_is_the_textbooks(effect, n):
+    """Cohen's small, medium and large effect want 199, 34 and 15 pairs for 80 % at 0.05, two-sided (G*Power's manual, and many tables)."""
+    assert detectable(n) <= effect < detectable(n - 1)
+
+
+def power(effect, n, level):
+    """Integrate the power over the spread that a sample may have: no noncentral t."""
+    bound, shift, df = stats.t.isf(level / 2, n - 1), effect * math.sqrt(n), n - 1
+    return integrate.quad(lambda s: stats.norm.sf(bound * math.sqrt(s / df) - shift) * stats.chi2.pdf(s, df), 0, np.inf)[0]
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("level", [0.05, 0.05 / 7, 0.05 / 200])
+def test_it_has_its_power_at_a_corrected_level_too(n, level):
+    assert power(detectable(n, level), n, level) == pytest.approx(POWER, abs=1e-6)
+
+
+def test_of_made_up_experiments_so_many_see_it():
+    samples = np.random.default_rng(0).normal(detectable(5, 0.01), 1, size=(20_000, 5))
+    assert (stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.01).mean() == pytest.approx(POWER, abs=0.01)
+
+
+def test_more_seeds_see_more_and_more_comparisons_see_less():
+    assert detectable(3) > detectable(5) > detectable(10)
+    assert detectable(5, 0.05 / 10) > detectable(5)
