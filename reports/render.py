@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bionas.files import replacing
-from reports import against, charts, tables
+from reports import against, charts, rates, spread, tables
 
 HERE = Path(__file__).parent
 
@@ -23,6 +23,7 @@ def render(results: tables.Results) -> str:
     )
     environment.filters |= {"si": si, "duration": duration, "setting": setting}
     comparisons = against.compare(results)
+    tried = rates.tried(results)
     missed = [row for row in results.verdict if not row["kept"]]
     return environment.get_template("template.html.j2").render(
         results=results,
@@ -30,6 +31,9 @@ def render(results: tables.Results) -> str:
         selected_on_test=any("selected on test" in str(run.metrics.get("test_error_of")) for run in results.runs),
         charts=charts,
         css=(HERE / "style.css").read_text(),
+        tried=tried,
+        grid=rates.grid(tried),
+        spreads=spread.spreads(results),
         controls=tables.controls(results),
         masking=tables.masking(results),
         comparisons=comparisons,
