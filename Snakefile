@@ -157,7 +157,9 @@ rule train:
         folder=lambda wildcards, output: str(Path(output[0]).parent),
         # one parameter: a run of one more would be made anew
         found=lambda wildcards, input: " ".join(
-            f"--{name} {shlex.join([files] if isinstance(files, str) else files)}" for name, files in input.items() if name != "data" and files
+            f"--{name} {shlex.join([files] if isinstance(files, str) else files)}"
+            for name, files in input.items()
+            if name != "data" and files
         ),
     shell:
         "python -m suite.run train --params {params.trial:q} --data {input.data:q} {params.found} --out {params.folder:q}"

@@ -53,7 +53,7 @@ def variance_components(groups: Iterable[Sequence[float]]) -> Components | None:
     within_ms = float(sum(((array - mean) ** 2).sum() for array, mean in zip(arrays, means, strict=True))) / free[1]
     n0 = (total - float((sizes**2).sum()) / total) / free[0]
     between = (between_ms - within_ms) / n0
-    if within_ms == 0:
+    if not any(np.ptp(array) for array in arrays):
         return Components(between, 0.0, len(arrays), total, math.nan, math.nan, (math.nan, math.nan))
     f = between_ms / within_ms
 

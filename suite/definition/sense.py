@@ -27,7 +27,9 @@ def check(benchmark: Benchmark) -> None:
         if not cells.genotypes and not (searches if cells.searches is None else cells.searches):
             raise ValueError(f"cells.{i}: no genotype to build; name published ones, or a search")
         if cells.retrainings > 1 and max(benchmark.seeds) >= RETRAINING:
-            raise ValueError(f"seeds: found {max(benchmark.seeds)}; allowed with cells.{i}.retrainings: below {RETRAINING}, so that none meet")
+            raise ValueError(
+                f"seeds: found {max(benchmark.seeds)}; allowed with cells.{i}.retrainings: below {RETRAINING}, so that none meet"
+            )
     _check_tuning(benchmark)
     rules = benchmark.models.rules if benchmark.models else ()
     for protocol in benchmark.protocols:

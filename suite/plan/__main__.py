@@ -35,7 +35,8 @@ def main(argv: list[str] | None = None) -> None:
         searches |= planned.searches
         trials |= planned.trials
     if len(plans) > 1:
-        print(f"{args.file}: {len(plans)} definitions, {len(searches)} searches, {len(trials)} trials{_tuning(tuners(trials.values()))}; what several ask for runs once")
+        counts = f"{len(searches)} searches, {len(trials)} trials{_tuning(len(tuners(trials.values())))}"
+        print(f"{args.file}: {len(plans)} definitions, {counts}; what several ask for runs once")
         print(price.say(price.of(searches, trials), speed))
     if needed := price.memory(searches):
         print(price.say_memory(*needed))
@@ -55,12 +56,12 @@ def _print_table(planned: Plan) -> None:
     console.print(table)
     for what, reason in planned.skipped:
         console.print(f"skipped  {escape(what)}: {escape(reason)}", highlight=False)
-    counts = f"{len(planned.searches)} searches, {len(planned.trials)} trials" + _tuning(planned.tuning)
+    counts = f"{len(planned.searches)} searches, {len(planned.trials)} trials" + _tuning(len(planned.tuning))
     console.print(f"{counts}; results in results/{planned.name}/", highlight=False)
 
 
-def _tuning(trials: Mapping[str, Trial]) -> str:
-    return f", {len(trials)} tuning trials" if trials else ""
+def _tuning(num: int) -> str:
+    return f", {num} tuning trials" if num else ""
 
 
 def _rows(planned: Plan) -> Iterator[tuple[str, ...]]:
