@@ -43,7 +43,7 @@ except ValueError as error:
 
 FILES = dict(zip(PLANS, DEFINITIONS))
 SEARCHES = {id: search for planned in PLANS.values() for id, search in planned.searches.items()}
-TRIALS = {id: trial for planned in PLANS.values() for id, trial in planned.trials.items()}
+TRIALS = {id: trial for planned in PLANS.values() for id, trial in (planned.tuning | planned.trials).items()}
 EVALUATIONS = {
     (id, trial.evaluation.id): trial.evaluation for planned in PLANS.values() for id, trial in planned.trials.items() if trial.evaluation
 }
@@ -58,6 +58,11 @@ def genotype_of(wildcards):
     """The search whose genotype a trial trains, if it is a searched one."""
     parent = TRIALS[wildcards.trial].parent
     return f"results/runs/search/{parent}/search.h5" if parent else []
+
+
+def tuning_of(wildcards):
+    """The trials that choose a trial's learning rate, if it has a grid."""
+    return [f"results/runs/trial/{trial.id}/train.h5" for trial in TRIALS[wildcards.trial].tuners]
 
 
 # The image holds what jobs import; the checkout is mounted. --config image=FILE takes another one.
@@ -138,6 +143,7 @@ rule train:
     input:
         data=ancient(lambda wildcards: f"data/{TRIALS[wildcards.trial].dataset}.h5"),
         search=genotype_of,
+        tuning=tuning_of,
     output:
         "results/runs/trial/{trial}/train.h5",  # with weights.pt beside it, unless the trial is skipped
     log:
@@ -149,9 +155,14 @@ rule train:
         trial=lambda wildcards: json.dumps(TRIALS[wildcards.trial].params),
         image=IMAGE,
         folder=lambda wildcards, output: str(Path(output[0]).parent),
-        search=lambda wildcards, input: f"--search {shlex.quote(input.search)}" if input.search else "",
+        # one parameter: a run of one more would be made anew
+        found=lambda wildcards, input: " ".join(
+            f"--{name} {shlex.join([files] if isinstance(files, str) else files)}"
+            for name, files in input.items()
+            if name != "data" and files
+        ),
     shell:
-        "python -m suite.run train --params {params.trial:q} --data {input.data:q} {params.search} --out {params.folder:q}"
+        "python -m suite.run train --params {params.trial:q} --data {input.data:q} {params.found} --out {params.folder:q}"
         " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bionas.files import replacing
-from reports import against, charts, claims, tables
+from reports import against, charts, claims, rates, spread, tables
 from reports.statistics import proportion
 
 HERE = Path(__file__).parent
@@ -24,6 +24,7 @@ def render(results: tables.Results) -> str:
     )
     environment.filters |= {"si": si, "duration": duration, "setting": setting, "interval": interval, "p_value": p_value}
     comparisons = against.compare(results)
+    tried = rates.tried(results)
     missed = [row for row in results.verdict if not row["kept"]]
     return environment.get_template("template.html.j2").render(
         results=results,
@@ -34,6 +35,9 @@ def render(results: tables.Results) -> str:
         claims=claims.claims(results),
         family=claims.family(results),
         networks=_networks(results),
+        tried=tried,
+        grid=rates.grid(tried),
+        spreads=spread.spreads(results),
         masking=tables.masking(results),
         comparisons=comparisons,
         caveats=list(dict.fromkeys(c.cited.caveat for c in comparisons if c.cited.caveat)),

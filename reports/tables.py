@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Variant:
     settings: Mapping[str, Any]
     trains: Mapping[int, store.Run]  # by seed
     evaluations: Mapping[int, store.Run]
+    of_seed: Mapping[int, int] = field(default_factory=dict)  # the definition's seed of those that are retrainings
+    tuning: Sequence[tuple[float, Sequence[str]]] = ()  # the runs that chose its learning rate, by rate
 
     @property
     def name(self) -> str:
@@ -47,20 +49,31 @@ class Variant:
         images = self.images(name)
         return proportion(self.metric(name).mean, images) if images else None
 
+    def by_retraining(self, name: str) -> dict[int, list[float]]:
+        """Return the metric of every training that ended well and has it, by the definition's seed."""
+        found: dict[int, list[float]] = {}
+        for seed, run in ((seed, run) for stage in (self.trains, self.evaluations) for seed, run in stage.items()):
+            if name in run.metrics and self.trains[seed].status == "ok":
+                found.setdefault(self.of_seed.get(seed, seed), []).append(run.metrics[name])
+        return found
+
     def by_seed(self, name: str) -> dict[int, float]:
-        """Return the metric of every seed that ended well and has it: one row's columns then speak of the same seeds."""
-        runs = [(seed, run) for stage in (self.trains, self.evaluations) for seed, run in stage.items()]
-        return {seed: run.metrics[name] for seed, run in runs if name in run.metrics and self.trains[seed].status == "ok"}
+        """Return the metric of every seed that ended well and has it: one row's columns then speak of the same seeds.
+
+        Of a seed that was trained more than once it is the mean: the definition's seed stays the unit.
+        """
+        return {seed: sum(found) / len(found) for seed, found in self.by_retraining(name).items()}
 
     @property
     def is_cell(self) -> bool:
         """Whether it was built from a genotype."""
-        return any("genotype" in run.metrics or run.status.startswith("skipped") for run in self.trains.values())
+        return "cells" in self.settings or any("genotype" in run.metrics for run in self.trains.values())
 
     @property
     def failed(self) -> list[str]:
         """What went wrong, by seed."""
-        return [f"seed {seed}: {run.status}" for seed, run in self.trains.items() if run.status != "ok"]
+        again = {seed: f" (of {of})" for seed, of in self.of_seed.items()}
+        return [f"seed {seed}{again.get(seed, '')}: {run.status}" for seed, run in self.trains.items() if run.status != "ok"]
 
     @property
     def layers(self) -> dict[str, tuple[Summary, Summary]]:
@@ -145,11 +158,17 @@ class Results:
     blocks: tuple[Block, ...]
     searches: tuple[SearchGroup, ...]
     digest: str
+    tuning: Mapping[str, store.Run] = field(default_factory=dict)  # the runs that chose learning rates, by id; in no table of results
 
     @property
     def runs(self) -> list[store.Run]:
         trials = [run for b in self.blocks for v in b.variants for runs in (v.trains, v.evaluations) for run in runs.values()]
-        return [run for search in self.searches for run in search.runs.values()] + trials
+        return [run for search in self.searches for run in search.runs.values()] + list(self.tuning.values()) + trials
+
+    @property
+    def seeds(self) -> set[int]:
+        """The definition's seeds."""
+        return {entry.get("of_seed", entry["seed"]) for entry in (*self.plan["searches"], *self.plan["trials"])}
 
     @property
     def both_gradients(self) -> bool:
@@ -183,12 +202,13 @@ def read(path: Path) -> Results:
         runs = store.runs(file)
     blocks: dict[tuple[str, str], list[Variant]] = {}
     same: tuple[str, ...] = ("dataset", "network", "parent", "rules", "settings", "protocols", "overrides")
-    for parts, trials in _grouped(plan["trials"], same):
+    for parts, trials in _grouped([{"tuning": (), **trial} for trial in plan["trials"]], (*same, "tuning")):
         by_stage = {
             stage: {t["seed"]: runs[f"trial/{t['id']}/{stage}"] for t in trials if f"trial/{t['id']}/{stage}" in runs}
             for stage in ("train", "evaluation")
         }
-        variant = Variant(**parts, trains=by_stage["train"], evaluations=by_stage["evaluation"])
+        of_seed = {t["seed"]: t["of_seed"] for t in trials if "of_seed" in t}
+        variant = Variant(**parts, of_seed=of_seed, trains=by_stage["train"], evaluations=by_stage["evaluation"])
         blocks.setdefault((variant.dataset, "cells" if variant.is_cell else variant.network), []).append(variant)
     same = ("dataset", "name", "method", "rule_set", "protocols", "settings")
     searches = [
@@ -204,6 +224,7 @@ def read(path: Path) -> Results:
         blocks=tuple(Block(*key, variants=tuple(variants)) for key, variants in blocks.items()),
         searches=tuple(searches),
         digest=store.digest(path),
+        tuning={t["id"]: runs[f"trial/{t['id']}/train"] for t in plan.get("tuning", []) if f"trial/{t['id']}/train" in runs},
     )
 
 

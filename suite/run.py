@@ -36,6 +36,7 @@ def main(argv: Iterable[str] | None = None) -> None:
     command = commands.add_parser("train", parents=[common], help="train one trial", description=train.__doc__)
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
     command.add_argument("--search", type=Path, metavar="FILE", help="the search whose genotype is trained")
+    command.add_argument("--tuning", type=Path, nargs="+", default=[], metavar="FILE", help="the runs that choose its learning rate")
     command.set_defaults(job=train)
     command = commands.add_parser("evaluate", parents=[common], help="attack one trained trial", description=evaluate.__doc__)
     command.add_argument("--trial", type=Path, required=True, metavar="DIR", help="the trained run's folder")

@@ -74,7 +74,7 @@ class LoopState:
     step: int = 0  # within the epoch
     images: int = 0  # of the epoch so far
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
-    best: dict[str, Any] | None = None  # unless the last epoch is selected: epoch, accuracy and weights
+    best: dict[str, Any] | None = None  # where a best epoch is selected: epoch, accuracy and weights
     status: str = "ok"
 
     @classmethod
@@ -163,7 +163,7 @@ def _end_epoch(state: LoopState, lr: float, held_out: Split | None, settings: Tr
     row |= {"val_loss": math.nan, "val_accuracy": math.nan}
     if held_out is not None:
         row["val_loss"], row["val_accuracy"] = measure(state.model, held_out)
-        if settings.selection != "last" and (state.best is None or row["val_accuracy"] > state.best["accuracy"]):
+        if settings.selection.startswith("best") and (state.best is None or row["val_accuracy"] > state.best["accuracy"]):
             weights = copy.deepcopy(state.model.state_dict())
             state.best = {"epoch": state.epoch, "accuracy": row["val_accuracy"], "model": weights}
     for name, value in row.items():

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from reports import charts, render, tables
+from reports import charts, rates, render, spread, tables
 from reports.statistics import Summary
 from suite import store
 
@@ -289,3 +289,84 @@ def test_a_real_browser_finds_nothing_to_complain_about_and_fetches_nothing(metr
         browser.close()
     assert complaints == [] and requests == [page_file.as_uri()] and not wide
     assert all(box["width"] > 800 and box["height"] > 50 for box in boxes)
+
+
+def tuned(rule, seed, error, grid, **own):
+    """A trial of which every rate was tried once, and what the rates' runs found; None diverged."""
+    entry, train, evaluation = trial(rule, seed, error, **own)
+    entry["settings"] = {"lr": "tuned"}
+    entry["tuning"] = [[rate, [f"digits/resnet20/{rule}/tuning-lr{rate}"]] for rate in grid]
+    found = []
+    for (_, (id,)), accuracy in zip(entry["tuning"], grid.values(), strict=True):
+        status = "ok" if accuracy is not None else "diverged"
+        found.append(({"id": id, "seed": 0}, store.Run("train", id, {}, status, {} if accuracy is None else {"val_accuracy": accuracy})))
+    return (entry, train, evaluation), found
+
+
+def with_tuning(path, tuning):
+    with h5py.File(path, "a") as file:
+        plan = json.loads(file["plan"].asstr()[()]) | {"tuning": [entry for entry, _ in tuning]}
+        del file["plan"]
+        file["plan"] = json.dumps(plan)
+        for entry, run in tuning:
+            store.write_group(file.create_group(f"trial/{entry['id']}/train"), run)
+    return path
+
+
+def test_rates_that_were_tried_have_a_table_of_their_own_and_are_in_no_other(metrics):
+    bp, bp_tuning = tuned("bp", 0, 1.0, {0.01: 90.0, 0.1: 96.25, 0.3: None})
+    fa, fa_tuning = tuned("fa", 0, 2.0, {0.01: 91.0, 0.1: 90.0, 0.3: 80.0})
+    path = with_tuning(metrics([bp, fa]), bp_tuning + fa_tuning)
+    results = tables.read(path)
+    assert [len(v.trains) for block in results.blocks for v in block.variants] == [1, 1]
+    assert [(row.variant.rules, row.rates.chosen, row.rates.on_edge) for row in rates.tried(results)] == [
+        ("bp", 0.1, False),
+        ("fa", 0.01, True),
+    ]
+    page = render.render(results)
+    table = page.partition("Learning rates")[2].partition("</table>")[0]
+    assert re.findall(r"<b>([\d.]+)</b>", table) == ["96.25", "91.00"]
+    assert table.count("none ended well") == 1 and table.count("at the grid&#39;s edge") + table.count("at the grid's edge") == 1
+    assert page.count("tuning-lr0.01") == 2  # in the list of runs, and nowhere else
+    assert "<b>2</b>trained networks" in page
+
+
+def test_a_model_that_no_rate_trains_stays_among_the_models(metrics):
+    bp, bp_tuning = tuned("bp", 0, 0.0, {0.1: None, 0.3: None}, status="skipped(no rate of the grid trains it)")
+    results = tables.read(with_tuning(metrics([bp]), bp_tuning))
+    assert [block.network for block in results.blocks] == ["resnet20"]
+    assert "no rate trains it" in render.render(results)
+
+
+def retrained(rule, errors):
+    """Trials of seeds, {seed: [errors of its trainings]}."""
+    found = []
+    for seed, all_errors in errors.items():
+        for again, error in enumerate(all_errors):
+            entry, train, evaluation = trial(rule, seed + 1000 * again, error, parent="darts")
+            entry["parent"] = f"digits/darts-bio/seed{seed}-0"
+            entry |= {"of_seed": seed} if again else {}
+            found.append((entry, train, evaluation))
+    return found
+
+
+def test_a_seed_that_was_trained_more_than_once_counts_once(metrics):
+    trials = [*retrained("searched", {0: [1.0, 3.0], 1: [6.0, 8.0], 2: [4.0]}), *retrained("fa", {0: [5.0], 1: [8.0], 2: [9.0]})]
+    results = tables.read(metrics(trials))
+    (block,) = results.blocks
+    searched, fa = block.variants
+    assert searched.by_retraining("test_error") == {0: [1.0, 3.0], 1: [6.0, 8.0], 2: [4.0]}
+    assert searched.by_seed("test_error") == {0: 2.0, 1: 7.0, 2: 4.0}
+    assert searched.metric("test_error").n == 3 and results.seeds == {0, 1, 2}
+    assert block.difference(fa, "test_error").startswith("+3.00")  # 3, 1 and 5
+
+
+def test_the_spread_of_a_retrained_network_is_told_apart(metrics):
+    trials = [*retrained("searched", {0: [1.0, 3.0], 1: [6.0, 8.0]}), *retrained("fa", {0: [5.0], 1: [8.0]})]
+    results = tables.read(metrics(trials))
+    (row,) = spread.spreads(results)  # fa was trained once
+    # means 2 and 7 around 4.5: between 2 · (6.25 + 6.25) = 25 a degree of freedom, within 4 / 2 = 2
+    assert row.variant.rules == "searched" and row.components.f == pytest.approx(12.5)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", render.render(results).partition("Where the spread comes from")[2]))
+    assert " 2 4 3.39 1.41 " in text  # seeds, trainings, √(23 / 2), √2
+    assert "Where the spread" not in page_of(metrics(TRIALS)) and "Learning rates" not in page_of(metrics(TRIALS))

@@ -6,6 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+RETRAINING = 10_000_019  # a prime. Retraining k of seed s trains with seed s + k · RETRAINING; so where there are any, seeds lie below it
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Key `tune` of `models` and of an entry of `cells`: the grid of learning rates, from the smallest on, and how they are judged."""
+
+    lr: tuple[float, ...]
+    holdout: float
+    seeds: tuple[int, ...] | None = None  # nothing said: the first one
+
 
 @dataclass(frozen=True)
 class Models:
@@ -15,6 +26,7 @@ class Models:
     rules: tuple[str, ...]
     settings: Mapping[str, Any]
     by_rule: Mapping[str, Mapping[str, Any]]
+    tune: Tune | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class Cells:
     rules: tuple[str, ...]
     settings: Mapping[str, Any]
     by_method: Mapping[str, Mapping[str, Any]]
+    retrainings: int
+    tune: Tune | None = None
     searches: tuple[str, ...] | None = None
     train_on: tuple[str, ...] | None = None
 

@@ -52,7 +52,7 @@ def line(error: ValidationError) -> str:
             twice = next(item for i, item in enumerate(found) if item in found[:i])
             return f"{prefix}{twice!r} stands twice"
         case "minItems" | "minProperties" | "minLength":
-            return f"{prefix}is empty; allowed: at least {limit}"
+            return f"{prefix}{f'has {len(found)}' if found else 'is empty'}; allowed: at least {limit}"
         case "pattern":
             return f"{prefix}found {_show(found)}; allowed: lower-case letters, digits and hyphens"
         case _:

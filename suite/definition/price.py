@@ -17,7 +17,7 @@ from bionas import catalog
 from bionas.space import PUBLISHED, SearchSpace
 from data_prep import Variant
 from suite.definition import cost
-from suite.definition.runs import Evaluation, Search, Trial
+from suite.definition.runs import Evaluation, Search, Trial, tuners
 
 THROUGHPUT = 2e12  # multiply-adds a second: a fifth of what an A100's data sheet gives for float32
 LEARNING = 3  # a training pass in forward passes
@@ -42,7 +42,8 @@ class Price:
 
 
 def of(searches: Mapping[str, Search], trials: Mapping[str, Trial]) -> Price:
-    """Return the price of a plan's runs, data sets included."""
+    """Return the price of a plan's runs, data sets and what chooses learning rates included."""
+    trials = {**trials, **tuners(trials.values())}
     runs = [of_search(search) for search in searches.values()]
     runs += [of_trial(trial, searches.get(trial.parent) if trial.parent else None) for trial in trials.values()]
     names = {run.dataset for run in (*searches.values(), *trials.values())}
@@ -76,7 +77,8 @@ def of_trial(trial: Trial, parent: Search | None) -> Price:
     each, weights, uncounted = _network(trial, parent, images)
     held = round(settings["holdout"] * size.train)
     learned = settings["epochs"] * (size.train - held)
-    judged = settings["epochs"] * (size.test if settings["selection"] == "best_test" else held) + size.test
+    judged = settings["epochs"] * (size.test if settings["selection"] == "best_test" else held)
+    judged += 0 if settings["selection"] == "none" else size.test
     trained = Price(settings["epochs"], learned + judged, (LEARNING * learned + judged) * each, RUN_FILE + 4 * weights, uncounted)
     return trained + (of_evaluation(trial.evaluation, each, size.test) if trial.evaluation else Price())
 

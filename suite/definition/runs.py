@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -61,13 +61,23 @@ class Planned:
     @cached_property
     def params(self) -> dict[str, Any]:
         """Every parameter that shapes the numbers, and the id that they hash to."""
-        fields = {name: getattr(self, name) for name in ("dataset", *self.OWN, "seed", "settings", "device", "threads")}
+        fields = {name: getattr(self, name) for name in ("dataset", *self.OWN, "seed", "settings", "device", "threads")} | self.more
         shaping = json.loads(json.dumps({**fields, "settings": dict(self.settings), "numerics": NUMERICS}))
         return {"id": run_id(self.STAGE, shaping), **shaping}
 
     @property
     def id(self) -> str:
         return str(self.params["id"])
+
+    @property
+    def unit(self) -> int:
+        """The definition's seed, by which a run is paired with others: retrainings of a seed are no more seeds."""
+        return self.seed
+
+    @property
+    def more(self) -> dict[str, Any]:
+        """Parameters that few runs have: the others have no key for them, and so the ids that they always had."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +101,8 @@ class Trial(Planned):
     """One network trained under one assignment of rules with one seed.
 
     `network` is a model's, a published genotype's or a search's name; `parent` the search that makes its genotype, by id. `rules` is
-    a rule, or searched, or shuffled.
+    a rule, or searched, or shuffled. `of_seed` is the definition's seed of a retraining, whose own is another; `tuning` the trials
+    that choose the learning rate, by rate, of a trial whose settings say `tuned`.
     """
 
     STAGE, OWN = "trial", ("network", "parent", "rules")
@@ -100,6 +111,22 @@ class Trial(Planned):
     parent: str | None
     rules: str
     evaluation: Evaluation | None
+    of_seed: int | None = None
+    tuning: tuple[tuple[float, tuple[Trial, ...]], ...] = ()
+
+    @property
+    def unit(self) -> int:
+        return self.seed if self.of_seed is None else self.of_seed
+
+    @property
+    def more(self) -> dict[str, Any]:
+        found: dict[str, Any] = {} if self.of_seed is None else {"of_seed": self.of_seed}
+        return found | ({"tuning": [[rate, [trial.id for trial in trials]] for rate, trials in self.tuning]} if self.tuning else {})
+
+    @property
+    def tuners(self) -> list[Trial]:
+        """The trials that choose its learning rate."""
+        return [trial for _, trials in self.tuning for trial in trials]
 
     @property
     def name(self) -> str:
@@ -115,6 +142,11 @@ class Trial(Planned):
             names += ["clean_accuracy", "worst_case_accuracy"]
             names += [f"robust_accuracy_{attack}_{gradient}" for attack, gradient in self.evaluation.attacks]
         return names
+
+
+def tuners(trials: Iterable[Trial]) -> dict[str, Trial]:
+    """Return the trials that choose the learning rates of others, by id."""
+    return {tuner.id: tuner for trial in trials for tuner in trial.tuners}
 
 
 def section_of(stage: str, params: Mapping[str, Any]) -> str:
@@ -135,7 +167,8 @@ def run_id(stage: str, params: Mapping[str, Any]) -> str:
     """Return the id of a search's or trial's parameters: what it is, what differs from the defaults, and a hash of all of them."""
     what = params["name"] if stage == "search" else trial_name(params)
     differing = {k: v for k, v in params["settings"].items() if v != schema.default_settings(section_of(stage, params)).get(k)}
-    readable = "-".join([f"seed{params['seed']}", *(f"{k}{_word(v)}" for k, v in differing.items())])[:100]
+    seed = f"seed{params['seed']}" + (f"-of{params['of_seed']}" if "of_seed" in params else "")
+    readable = "-".join([seed, *(f"{k}{_word(v)}" for k, v in differing.items())])[:100]
     return f"{params['dataset']}/{what}/{readable}-{_hash(params)}"
 
 

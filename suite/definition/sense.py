@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bionas import catalog
-from suite.definition.benchmark import Benchmark
+from suite.definition.benchmark import RETRAINING, Benchmark
 from suite.definition.schema import protocol_settings
 
 
@@ -30,6 +30,10 @@ def check(benchmark: Benchmark) -> None:
             catalog.choose(f"cells.{i}.searches", name, searches)
         if not cells.genotypes and not (searches if cells.searches is None else cells.searches):
             raise ValueError(f"cells.{i}: no genotype to build; name published ones, or a search")
+        largest = max([*benchmark.seeds, *(seed for protocol in benchmark.protocols for seed in protocol.seeds)])
+        if cells.retrainings > 1 and largest >= RETRAINING:
+            raise ValueError(f"seeds: found {largest}; allowed with cells.{i}.retrainings: below {RETRAINING}, so that none meet")
+    _check_tuning(benchmark)
     rules = benchmark.models.rules if benchmark.models else ()
     for protocol in [protocol.name for protocol in benchmark.protocols]:
         for section, written in _written_settings(benchmark):
@@ -60,6 +64,22 @@ def check(benchmark: Benchmark) -> None:
         for metric, bound in bounds.items():
             if bound.get("at_least", -math.inf) > bound.get("at_most", math.inf):
                 raise ValueError(f"expect.{pattern}.{metric}: at_least lies above at_most; no number can keep both")
+
+
+def _check_tuning(benchmark: Benchmark) -> None:
+    """Refuse a rate beside the grid that would choose it, and seeds whose networks there are not."""
+    tuned = [("models", benchmark.models.tune)] if benchmark.models else []
+    tuned += [(f"cells.{i}", cells.tune) for i, cells in enumerate(benchmark.cells)]
+    for where, tune in tuned:
+        if tune is None:
+            continue
+        for section, written in _written_settings(benchmark):
+            if f"{section}.".startswith(f"{where}.") and "lr" in written:
+                place = section if "by_" in section else f"{section}.settings"
+                raise ValueError(f"{place}.lr: {written['lr']} beside {where}.tune, which chooses it; allowed: one of the two")
+        for seed in tune.seeds or ():
+            if seed not in benchmark.seeds:
+                raise ValueError(f"{where}.tune.seeds: found {seed}; allowed: the definition's {', '.join(map(str, benchmark.seeds))}")
 
 
 def _check_compiled(section: str, merged: Mapping[str, Any], benchmark: Benchmark) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import data_prep
 from bionas import catalog
 from suite.definition import explain, sense
-from suite.definition.benchmark import Attacks, Benchmark, Cells, Comparison, Models, Protocol, Search
+from suite.definition.benchmark import Attacks, Benchmark, Cells, Comparison, Models, Protocol, Search, Tune
 from suite.definition.schema import complete, schema
 from suite.definition.text import load, read_text
 
@@ -59,10 +59,10 @@ def parse(text: str) -> Benchmark:
     benchmark = Benchmark(
         **{key: _frozen(raw[key]) for key in ("name", "about", "datasets", "seeds", "device", "threads", "expect")},
         protocols=tuple(Protocol(**_frozen(entry)) for entry in raw["protocols"]),
-        models=Models(**_frozen(raw["models"])) if "models" in raw else None,
+        models=Models(**_tuned(_frozen(raw["models"]))) if "models" in raw else None,
         attacks=Attacks(**_frozen(raw["attacks"])) if "attacks" in raw else None,
         searches=tuple(Search(**_frozen(entry)) for entry in raw.get("search", [])),
-        cells=tuple(Cells(**_frozen(entry)) for entry in raw.get("cells", [])),
+        cells=tuple(Cells(**_tuned(_frozen(entry))) for entry in raw.get("cells", [])),
         comparisons=tuple(Comparison(**_frozen(entry)) for entry in raw["comparisons"]),
         text=text,
     )
@@ -85,6 +85,12 @@ def _loosen(raw: Any) -> None:
     gradients = raw.get("attacks")
     if isinstance(gradients, dict) and isinstance(gradients.get("gradients"), list):
         gradients["gradients"] = ["true" if name is True else name for name in gradients["gradients"]]
+
+
+def _tuned(entry: dict[str, Any]) -> dict[str, Any]:
+    """The grid in order, whatever the definition's."""
+    tune = entry.get("tune")
+    return {**entry, "tune": Tune(**{**tune, "lr": tuple(sorted(tune["lr"]))})} if tune else entry
 
 
 def _frozen(value: Any) -> Any:

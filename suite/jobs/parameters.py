@@ -19,6 +19,7 @@ KEYS = {
     "trial": (*COMMON_KEYS, "network", "parent", "rules"),
     "evaluation": ("preset", "attacks", "parameters", "images", "numerics"),
 }
+OPTIONAL = {"search": (), "trial": ("of_seed", "tuning"), "evaluation": ()}  # few runs have these
 PLANNED_ONLY = ("protocols", "overrides", "evaluation")
 
 
@@ -30,7 +31,7 @@ def read(text: str, stage: str) -> dict[str, Any]:
         raise ValueError(f"--params: not JSON ({error})") from None
     if isinstance(params, dict):  # an entry of the plan says more than its job needs
         params = {key: value for key, value in params.items() if key not in PLANNED_ONLY}
-    found = sorted(params) if isinstance(params, dict) else type(params).__name__
+    found = sorted(params.keys() - OPTIONAL[stage]) if isinstance(params, dict) else type(params).__name__
     if found != sorted(KEYS[stage]):
         raise ValueError(f"--params: found {found}; allowed: a mapping with {', '.join(KEYS[stage])}")
     if stage != "evaluation":

@@ -13,6 +13,7 @@ from suite.jobs import machine, network, parameters
 from suite.jobs.checkpoint import Checkpoint
 from suite.jobs.progress import Bar
 from suite.jobs.stopping import StopFlag, turn
+from suite.store import Rates
 
 
 def train(args: argparse.Namespace, stop: StopFlag) -> None:
@@ -21,15 +22,16 @@ def train(args: argparse.Namespace, stop: StopFlag) -> None:
     with turn(out, params["id"], params, stop) as mine:
         if mine:
             genotype, skip = _genotype(params, args.search)
+            rate, skip = (None, skip) if skip else _rate(params, args.tuning)
             if skip:
                 store.write(out, store.Run(stage="train", id=params["id"], params=params, status=f"skipped({skip})"))
                 print(f"{params['id']}: skipped({skip}); wrote {out}", flush=True)
             else:
-                _train(params, genotype, args, stop, out)
+                _train(params, genotype, rate, args, stop, out)
 
 
-def _train(params: dict[str, Any], genotype: str | None, args: argparse.Namespace, stop: StopFlag, out: Path) -> None:
-    settings, seed = params["settings"], params["seed"]
+def _train(params: dict[str, Any], genotype: str | None, rate: Rates | None, args: argparse.Namespace, stop: StopFlag, out: Path) -> None:
+    settings, seed = {**params["settings"], **({"lr": rate.chosen} if rate else {})}, params["seed"]
     here = machine.set_up(params["device"], params["threads"], seed, stop)
     from bionas import dataset
     from bionas.networks import account
@@ -51,7 +53,7 @@ def _train(params: dict[str, Any], genotype: str | None, args: argparse.Namespac
 
     state = loop.LoopState.start(model, train_settings)
     epoch_seconds: list[float] = []
-    checkpoint = Checkpoint(out, params["id"], {**params, "on": here.device.type}, args.checkpoint_seconds, stop)
+    checkpoint = Checkpoint(out, params["id"], {**params, "settings": settings, "on": here.device.type}, args.checkpoint_seconds, stop)
     if saved := checkpoint.load():
         state.load_state_dict(saved["loop"])
         epoch_seconds = saved["epoch_seconds"]
@@ -72,7 +74,9 @@ def _train(params: dict[str, Any], genotype: str | None, args: argparse.Namespac
     metrics: dict[str, Any] = {name: column[tested] for name, column in state.curves.items() if name != "lr"}
     if held_out is None:
         del metrics["val_loss"], metrics["val_accuracy"]
-    if state.status == "ok":  # the one time that the test split is looked at, unless weights are selected on it
+    if state.status == "ok" and settings["selection"] == "none":  # a rate is tried: the test split plays no part
+        state.status = "ok" if math.isfinite(metrics["val_loss"]) else "diverged"
+    elif state.status == "ok":  # the one time that the test split is looked at, unless weights are selected on it
         test_loss, accuracy = loop.measure(model, test)
         if math.isfinite(test_loss):
             tested_epoch = {
@@ -89,6 +93,7 @@ def _train(params: dict[str, Any], genotype: str | None, args: argparse.Namespac
     metrics |= {"num_parameters": account.num_parameters(model), "flops": account.flops(model, content.image_shape)}
     for rule, (layers, count) in account.layers_by_rule(model).items():
         metrics |= {f"layers_{rule}": layers, f"weights_{rule}": count}
+    metrics |= {"lr": rate.chosen, "lr_on_edge": rate.on_edge} if rate else {}
     metrics |= {"train_images": len(kept), "test_images": len(content.test_labels)}
     metrics["dataset_checksum"] = content.checksum
     if genotype:
@@ -105,8 +110,9 @@ def _train(params: dict[str, Any], genotype: str | None, args: argparse.Namespac
     )
     store.write(out, run)
     checkpoint.remove()
-    error = f"test error {metrics['test_error']:.2f} %" if "test_error" in metrics else state.status
-    print(f"{params['id']}: {error}; wrote {out} and {weights}", flush=True)
+    found = f"held-out accuracy {metrics['val_accuracy']:.2f} %" if settings["selection"] == "none" else ""
+    found = f"test error {metrics['test_error']:.2f} %" if "test_error" in metrics else found
+    print(f"{params['id']}: {found if state.status == 'ok' else state.status}; wrote {out} and {weights}", flush=True)
 
 
 def _genotype(params: dict[str, Any], search_file: Path | None) -> tuple[str | None, str | None]:
@@ -128,9 +134,21 @@ def _genotype(params: dict[str, Any], search_file: Path | None) -> tuple[str | N
             return None, f"parent {searched.status}"
         found = Genotype.from_json(searched.metrics["genotype"])
     try:
-        return found.assigned(params["rules"], params["seed"]).to_json(), None
+        return found.assigned(params["rules"], params.get("of_seed", params["seed"])).to_json(), None
     except ValueError as error:
         return None, str(error).partition(": ")[2]
+
+
+def _rate(params: dict[str, Any], files: list[Path]) -> tuple[Rates | None, str | None]:
+    """Return how the rates of the trial's grid did (None if it has no grid) and the reason to skip the trial, if there is one."""
+    if "tuning" not in params:
+        return None, None
+    runs = {run.id: run for run in map(store.read, files)}
+    try:
+        found = store.rates(params["tuning"], runs)
+    except ValueError as error:
+        raise ValueError(f"--tuning: {error}") from None
+    return found, None if found.chosen else "no rate of the grid trains it"
 
 
 def _auxiliary(model: Any, settings: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from suite.definition import price, spec
-from suite.definition.runs import Search, Trial
+from suite.definition.runs import Search, Trial, tuners
 from suite.plan.expand import Plan
 from suite.plan.size import load
 
@@ -35,7 +35,8 @@ def main(argv: list[str] | None = None) -> None:
         searches |= planned.searches
         trials |= planned.trials
     if len(plans) > 1:
-        print(f"{args.file}: {len(plans)} definitions, {len(searches)} searches, {len(trials)} trials; what several ask for runs once")
+        counts = f"{len(searches)} searches, {len(trials)} trials{_tuning(len(tuners(trials.values())))}"
+        print(f"{args.file}: {len(plans)} definitions, {counts}; what several ask for runs once")
         print(price.say(price.of(searches, trials), speed))
     if needed := price.memory(searches):
         print(price.say_memory(*needed))
@@ -48,7 +49,7 @@ def _print_table(planned: Plan) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table(title=f"{planned.name}: {escape(planned.benchmark.about)}", title_justify="left")
-    for column in ("kind", "dataset", "network", "rules", "protocol", "epochs", "attacks", "seeds"):
+    for column in ("kind", "dataset", "network", "rules", "protocol", "epochs", "attacks / rates", "seeds"):
         table.add_column(column, justify="right" if column == "epochs" else "left", no_wrap=column == "seeds")
     for row in _rows(planned):
         table.add_row(*row)
@@ -57,7 +58,7 @@ def _print_table(planned: Plan) -> None:
         console.print(f"skipped  {escape(what)}: {escape(reason)}", highlight=False)
     if planned.comparisons:
         console.print(_say_comparisons(planned), highlight=False)
-    counts = f"{len(planned.searches)} searches, {len(planned.trials)} trials"
+    counts = f"{len(planned.searches)} searches, {len(planned.trials)} trials" + _tuning(len(planned.tuning))
     console.print(f"{counts}; results in results/{planned.name}/", highlight=False)
 
 
@@ -74,20 +75,30 @@ def _say_comparisons(planned: Plan) -> str:
     return f"{len(seeds)} comparisons, {family} of them corrected together (Holm): {smallest}{claim}"
 
 
+def _tuning(num: int) -> str:
+    return f", {num} tuning trials" if num else ""
+
+
 def _rows(planned: Plan) -> Iterator[tuple[str, ...]]:
-    """Yield one row of the table for all runs that differ in their seed alone."""
-    seeds: dict[tuple[tuple[str, ...], str], list[int]] = {}
-    runs: list[Search | Trial] = [*planned.searches.values(), *planned.trials.values()]
+    """Yield one row of the table for all runs that differ in their seed alone, or that choose one learning rate."""
+    seeds: dict[tuple[tuple[str, ...], str], list[tuple[int, int]]] = {}
+    runs: list[Search | Trial] = [*planned.searches.values(), *planned.tuning.values(), *planned.trials.values()]
+    grids = {tuner.id: f"lr {', '.join(f'{rate:g}' for rate, _ in t.tuning)}" for t in planned.trials.values() for tuner in t.tuners}
     for run in runs:
         if isinstance(run, Search):
             kind, network, rules, attacks = "search", run.name, " ".join(run.rule_set), ""
         else:
-            kind, network, rules, evaluation = "trial", run.name.rpartition("/")[0], run.rules, run.evaluation
+            kind, network, rules = "tuning" if run.id in grids else "trial", run.name.rpartition("/")[0], run.rules
+            evaluation = run.evaluation
             attacks = f"{len({attack for attack, _ in evaluation.attacks})} × {evaluation.images} images" if evaluation else "none"
+            attacks = grids.get(run.id, attacks)
         row: tuple[str, ...] = (kind, run.dataset, network, rules, ", ".join(run.protocols), str(run.settings["epochs"]), attacks)
-        seeds.setdefault((row, json.dumps(run.settings, sort_keys=True)), []).append(run.seed)
+        settings = {k: v for k, v in run.settings.items() if k != "lr" or run.id not in grids}
+        seeds.setdefault((row, json.dumps(settings, sort_keys=True)), []).append((run.unit, run.seed))
     for (row, _), found in seeds.items():
-        yield (*row, _ranges(found))
+        units = {unit for unit, _ in found}
+        trainings = len({seed for _, seed in found}) // len(units)
+        yield (*row, _ranges(units) + (f" × {trainings}" if trainings > 1 else ""))
 
 
 def _ranges(numbers: Iterable[int]) -> str:

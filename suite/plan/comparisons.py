@@ -55,7 +55,7 @@ def compared(asked: Iterable[benchmark.Comparison], trials: Iterable[Trial]) -> 
                 if before != where:
                     raise ValueError(f"{where}: {entry.of!r} and {against!r} stand in {before}, too, and would count twice")
                 dataset, protocol = place
-                seeds = {trial.seed for trial in ours[place]} & {trial.seed for trial in theirs[place]}
+                seeds = {trial.unit for trial in ours[place]} & {trial.unit for trial in theirs[place]}
                 new = Comparison(dataset, (protocol,), entry.of, against, entry.metric, entry.about, tuple(sorted(seeds)))
                 found[key] = where, replace(shared, protocols=(*shared.protocols, protocol)) if shared else new
     return tuple(comparison for _, comparison in found.values())

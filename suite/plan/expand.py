@@ -10,13 +10,14 @@ import fnmatch
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from bionas import catalog
 from bionas.space import SKIP_RULES
 from suite.definition import schema
-from suite.definition.benchmark import Attacks, Benchmark, Cells
-from suite.definition.runs import Evaluation, Search, Trial
+from suite.definition.benchmark import RETRAINING, Attacks, Benchmark, Cells, Tune
+from suite.definition.runs import Evaluation, Search, Trial, tuners
 from suite.plan.comparisons import Comparison, compared
 
 Kind = TypeVar("Kind", Search, Trial)
@@ -32,6 +33,11 @@ class Plan:
     skipped: tuple[tuple[str, str], ...]  # (what, reason)
     comparisons: tuple[Comparison, ...] = ()
 
+    @cached_property
+    def tuning(self) -> dict[str, Trial]:
+        """The trials that choose learning rates, by id: they are run, and are none of those that are compared."""
+        return tuners(self.trials.values())
+
     @property
     def name(self) -> str:
         """The folder under results/."""
@@ -41,6 +47,8 @@ class Plan:
         """Yield (file under results/runs/, run id, stage) of every result."""
         for id in self.searches:
             yield f"search/{id}/search.h5", id, "search"
+        for id in self.tuning:
+            yield f"trial/{id}/train.h5", id, "train"
         for id, trial in self.trials.items():
             yield f"trial/{id}/train.h5", id, "train"
             if trial.evaluation:
@@ -53,6 +61,7 @@ class Plan:
             "about": b.about,
             "datasets": list(b.datasets),
             "searches": [_entry(search) for search in self.searches.values()],
+            "tuning": [_entry(trial) for trial in self.tuning.values()],
             "trials": [
                 {**_entry(trial), "evaluation": trial.evaluation and {"id": trial.evaluation.id, **trial.evaluation.params}}
                 for trial in self.trials.values()
@@ -107,20 +116,24 @@ def _model_trials(benchmark: Benchmark, protocol: str, skipped: dict[str, str]) 
     if models is None:
         return
     for dataset, name, rule in itertools.product(benchmark.datasets, models.names, models.rules):
-        merged, overrides = _settings("models", protocol, {**models.settings, **models.by_rule.get(rule, {})})
+        written = {**models.settings, **models.by_rule.get(rule, {}), **_rate(models.tune)}
+        merged, overrides = _settings("models", protocol, written)
         settings = _relevant(merged, {rule})
         evaluation = _evaluation(benchmark.attacks, rule == "bp", settings.get("backend", "native") == "native", skipped)
         for seed in benchmark.seeds:
             own = {"network": name, "parent": None, "rules": rule, "evaluation": evaluation}
-            yield _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+            trial = _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+            yield _tuned(trial, models.tune, dict.fromkeys(benchmark.seeds))
 
 
 def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: list[Search], skipped: dict[str, str]) -> Iterator[Trial]:
     wanted = [s for s in searches if cells.searches is None or s.name in cells.searches]
     published = [(name, None, dataset, seed) for name in cells.genotypes for dataset in benchmark.datasets for seed in benchmark.seeds]
     for network, parent, source, seed in [*published, *((s.name, s, s.dataset, s.seed) for s in wanted)]:
-        by_method = cells.by_method.get(parent.method, {}) if parent else {}
-        merged, overrides = _settings("cells", protocol, {**cells.settings, **by_method}, parent.method if parent else None)
+        method = parent.method if parent else None
+        written = {**cells.settings, **cells.by_method.get(method or "", {}), **_rate(cells.tune)}
+        merged, overrides = _settings("cells", protocol, written, method)
+        parents = {s.seed: s.id for s in wanted if (s.name, s.dataset) == (network, source)} if parent else dict.fromkeys(benchmark.seeds)
         for dataset in cells.train_on or (source,):
             for rules in cells.rules:
                 if parent and len(parent.rule_set) == 1 and rules == "shuffled":
@@ -137,7 +150,32 @@ def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: li
                 by_bp = rules == "bp" or (parent is not None and parent.rule_set == ("bp",) and rules == "searched")
                 evaluation = _evaluation(benchmark.attacks, by_bp and merged["outer_rule"] == "bp", True, skipped)
                 own = {"network": network, "parent": parent and parent.id, "rules": rules, "evaluation": evaluation}
-                yield _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+                trial = _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+                trial = _tuned(trial, cells.tune, parents)
+                yield trial
+                for again in range(1, cells.retrainings):
+                    yield dataclasses.replace(trial, seed=seed + again * RETRAINING, of_seed=seed)
+
+
+def _rate(tune: Tune | None) -> dict[str, Any]:
+    """What `tune` says of the settings."""
+    return {"lr": "tuned"} if tune else {}
+
+
+def _tuned(trial: Trial, tune: Tune | None, parents: Mapping[int, str | None]) -> Trial:
+    """Return the trial with those that choose its learning rate: the same but for rate and seed, judged on a held-out share alone.
+
+    `parents`: the search that makes the genotype, by seed. Of a protocol's seeds none may be one to tune with; then its first one is.
+    """
+    if tune is None:
+        return trial
+    seeds = [seed for seed in tune.seeds or () if seed in parents] or list(parents)[:1]
+
+    def at(rate: float, seed: int) -> Trial:
+        settings = {**trial.settings, "lr": rate, "holdout": tune.holdout, "selection": "none"}
+        return dataclasses.replace(trial, seed=seed, parent=parents[seed], settings=settings, evaluation=None)
+
+    return dataclasses.replace(trial, tuning=tuple((rate, tuple(at(rate, seed) for seed in seeds)) for rate in tune.lr))
 
 
 def _as_searched(rule: str, settings: Mapping[str, Any]) -> bool:

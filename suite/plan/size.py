@@ -6,7 +6,7 @@ import dataclasses
 
 from bionas import catalog
 from suite.definition import spec
-from suite.definition.benchmark import Benchmark
+from suite.definition.benchmark import Benchmark, Tune
 from suite.plan.expand import Plan, plan
 
 
@@ -23,7 +23,8 @@ def load(path: str, size: str = "full") -> Plan:
 def cut(benchmark: Benchmark) -> Benchmark:
     """Cut to minutes: an epoch or two, small networks, a few images, one data set, protocol, model and seed. Bounds and comparisons go.
 
-    Every kind of run stays: each search method, with its first rule set; each rule of a model; each assignment of a cell.
+    Every kind of run stays: each search method, with its first rule set; each rule of a model; each assignment of a cell. Of a grid of
+    learning rates stay two, of retrainings as many.
     """
     models, attacks = benchmark.models, benchmark.attacks
     small = {"epochs": 1, "channels": 4, "cells": 3}
@@ -41,7 +42,8 @@ def cut(benchmark: Benchmark) -> Benchmark:
         datasets=benchmark.datasets[:1],
         seeds=benchmark.seeds[:1],
         protocols=benchmark.protocols[:1],
-        models=models and dataclasses.replace(models, names=models.names[:1], settings={**models.settings, "epochs": 1}),
+        models=models
+        and dataclasses.replace(models, names=models.names[:1], settings={**models.settings, "epochs": 1}, tune=_few_rates(models.tune)),
         searches=searches,
         cells=tuple(
             dataclasses.replace(
@@ -50,6 +52,8 @@ def cut(benchmark: Benchmark) -> Benchmark:
                 searches=tuple(name for name in (kept if cells.searches is None else cells.searches) if name in kept)[:1],
                 train_on=cells.train_on and cells.train_on[:1],
                 settings={**cells.settings, **small},
+                retrainings=min(cells.retrainings, 2),
+                tune=_few_rates(cells.tune),
                 by_method={method: {k: v for k, v in settings.items() if k not in small} for method, settings in cells.by_method.items()},
             )
             for cells in benchmark.cells
@@ -58,3 +62,7 @@ def cut(benchmark: Benchmark) -> Benchmark:
         comparisons=(),
         expect={},
     )
+
+
+def _few_rates(tune: Tune | None) -> Tune | None:
+    return tune and dataclasses.replace(tune, lr=tune.lr[:2], seeds=None)

@@ -4,9 +4,11 @@ from suite.store.comparing import digest
 from suite.store.layout import FORMAT, Run, copy, finished, opened, read, read_group, runs, write, write_group
 from suite.store.locking import locked
 from suite.store.origin import provenance, usage
+from suite.store.rates import Rates, rates
 
 __all__ = [
     "FORMAT",
+    "Rates",
     "Run",
     "copy",
     "digest",
@@ -14,6 +16,7 @@ __all__ = [
     "locked",
     "opened",
     "provenance",
+    "rates",
     "read",
     "read_group",
     "runs",

@@ -188,3 +188,18 @@ def test_lint():
 def test_imports_point_one_way():
     done = subprocess.run([str(Path(sys.executable).parent / "lint-imports")], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout
+
+
+def test_what_chooses_a_rate_comes_before_the_trial_that_takes_it(tmp_path):
+    """Two rates, two seeds: two trials to tune with, for the two that are trained with what they choose."""
+    (tmp_path / "tuned.yaml").write_text(
+        "{name: tuned, about: a rate from a grid, datasets: [digits], device: cpu, seeds: [0, 1], "
+        "models: {names: [resnet20], rules: [fa], settings: {epochs: 1}, tune: {lr: [0.1, 0.2]}}}"
+    )
+    done = snakemake(tmp_path, "--config", "benchmark=tuned.yaml", "-n", "-p")
+    assert done.returncode == 0, done.stderr
+    commands = re.findall(r"suite\.run train .*", done.stdout + done.stderr)
+    tuned = [command for command in commands if "--tuning" in command]
+    assert len(commands) == 4 and len(tuned) == 2
+    for command in tuned:
+        assert ["lr0.2-holdout0.1-selectionnone" in file for file in re.findall(r"\S+/train\.h5", command)] == [False, True]

@@ -71,6 +71,16 @@ attacks: {names: [pgd], images: 100}
     assert found.disk == 60_000 * 3 * 32 * 32 + 2 * price.RUN_FILE + 4 * 269_722  # float32
 
 
+def test_choosing_a_rate_is_part_of_the_price_and_looks_at_no_test_image():
+    text = "name: toy\nabout: x\ndatasets: [cifar10]\nseeds: [0, 1]\nmodels: {names: [resnet20], rules: [fa], settings: {epochs: 2}TUNE}\n"
+    plain, tuned = (plan.plan(spec.parse(text.replace("TUNE", tune))) for tune in ("", ", tune: {lr: [0.1, 0.2, 0.3], holdout: 0.2}"))
+    before, found = price.of(plain.searches, plain.trials), price.of(tuned.searches, tuned.trials)
+    each = before.flops // (2 * (3 * 2 * 50_000 + 10_000))
+    assert found.epochs - before.epochs == 3 * 2
+    assert found.images - before.images == 3 * 2 * (40_000 + 10_000)  # what trains, and what is held out
+    assert found.flops - before.flops == 3 * 2 * (3 * 40_000 + 10_000) * each
+
+
 def one_model(name):
     planned = plan.plan(spec.parse(f"name: toy\nabout: x\ndatasets: [digits]\nmodels: {{names: [{name}], rules: [fa]}}\n"))
     return price.of(planned.searches, planned.trials)

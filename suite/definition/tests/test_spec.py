@@ -111,6 +111,37 @@ MISTAKES = {
     "bad name": ("name: good", "name: Good Name", ["name", "lower-case"]),
     "reserved name": ("name: good", "name: runs", ["reserved"]),
     "best_val without a holdout": ("epochs: 3", "selection: best_val", ["selection", "holdout"]),
+    "a rate beside its grid": (
+        "epochs: 3}",
+        "lr: 0.1}\n  tune: {lr: [0.1, 0.2]}",
+        ["models.settings.lr: 0.1", "models.tune", "one of the two"],
+    ),
+    "a rule's rate beside its grid": (
+        "epochs: 3}",
+        "epochs: 3}\n  tune: {lr: [0.1, 0.2]}\n  by_rule: {fa: {lr: 0.1}}",
+        ["models.by_rule.fa.lr: 0.1", "models.tune"],
+    ),
+    "a method's rate beside its grid": (
+        "models:",
+        ONE_CELL + "tune: {lr: [0.1, 0.2]}, by_method: {eg: {lr: 0.3}}}\nmodels:",
+        ["cells.0.by_method.eg.lr: 0.3", "cells.0.tune"],
+    ),
+    "a grid of one rate": ("epochs: 3}", "epochs: 3}\n  tune: {lr: [0.1]}", ["models.tune.lr: has 1", "at least 2"]),
+    "a grid with a rate twice": ("epochs: 3}", "epochs: 3}\n  tune: {lr: [0.1, 0.10]}", ["models.tune.lr", "stands twice"]),
+    "a grid without rates": ("epochs: 3}", "epochs: 3}\n  tune: {holdout: 0.1}", ["models.tune", "'lr' is missing"]),
+    "rates judged on nothing": ("epochs: 3}", "epochs: 3}\n  tune: {lr: [0.1, 0.2], holdout: 0}", ["models.tune.holdout", "more than 0"]),
+    "rates tried with a foreign seed": (
+        "epochs: 3}",
+        "epochs: 3}\n  tune: {lr: [0.1, 0.2], seeds: [0, 2]}",
+        ["models.tune.seeds: found 2", "allowed: the definition's 0, 1"],
+    ),
+    "a selection that only tuning has": ("epochs: 3", "selection: none", ["models.settings.selection", "last, best_val"]),
+    "no retrainings": ("models:", ONE_CELL + "retrainings: 0}\nmodels:", ["cells.0.retrainings", "at least 1"]),
+    "retrainings that might meet a seed": (
+        "[0, 1]",
+        "[0, 10000019]\ncells: {rules: [fa], genotypes: [biodarts], retrainings: 2}",
+        ["seeds: found 10000019", "cells.0.retrainings", "below 10000019"],
+    ),
     "not YAML": ("[digits]", "[digits", ["line"]),
     "another YAML document": (GOOD, "[1, 2]", ["a mapping"]),
     "empty": (GOOD, "", ["nothing"]),
@@ -145,6 +176,11 @@ def test_defaults_are_filled_in_but_settings_stay_as_written():
     assert ([(p.name, p.seeds) for p in benchmark.protocols], benchmark.threads) == ([("repaired", ())], 1)
     assert (benchmark.attacks.preset, benchmark.attacks.gradients) == ("paper", ("rule", "true"))
     assert benchmark.models.settings == {"epochs": 3}
+
+
+def test_a_grid_is_in_order_and_has_a_holdout():
+    tune = spec.parse(GOOD.replace("epochs: 3}", "epochs: 3}\n  tune: {lr: [1, 0.01, 0.1]}")).models.tune
+    assert (tune.lr, tune.holdout, tune.seeds) == ((0.01, 0.1, 1.0), 0.1, None)
 
 
 def test_the_gradient_true_needs_no_quotes():

@@ -327,3 +327,83 @@ def test_collect_refuses_a_missing_a_damaged_and_a_foreign_run(tmp_path, undistu
     with pytest.raises(ValueError, match="holds evaluation"):
         collect(planned, tmp_path / "runs", out)
     assert store.digest(out) == before
+
+
+TUNED = """
+name: job
+about: a rate chosen
+datasets: [digits]
+device: cpu
+cells:
+  rules: [shuffled]
+  genotypes: [biodarts]
+  retrainings: 2
+  settings: {epochs: 1, batch_size: 256, channels: 4, cells: 3, cutout: 2}
+  tune: {lr: [0.02, 0.1, 1000000.0], holdout: 0.2}
+"""
+
+
+def training(trial, folder, digits, *more):
+    command = [sys.executable, "-m", "suite.run", "train", "--params", json.dumps(trial.params), "--data", str(digits)]
+    return [*command, "--out", str(folder / trial.id), *more]
+
+
+def result(trial, folder):
+    return store.read(folder / trial.id / "train.h5")
+
+
+def test_a_trial_trains_with_the_rate_that_does_best_on_the_held_out_share_as_if_it_had_been_written(tmp_path, digits):
+    job = Job(tmp_path, digits)
+    planned = plan.plan(spec.parse(TUNED))
+    first, again = planned.trials.values()
+    files = [str(tmp_path / id / "train.h5") for id in planned.tuning]
+    for tuner in planned.tuning.values():
+        assert job.run(training(tuner, tmp_path, digits)).returncode == 0
+    tried = {tuner.settings["lr"]: result(tuner, tmp_path) for tuner in planned.tuning.values()}
+    assert {run.metrics["train_images"] for run in tried.values()} == {
+        1433 - 287
+    }  # a fifth of each class, rounded: three times 28 and seven times 29
+    assert not any(name.startswith("test_") for run in tried.values() for name in run.metrics.keys() - {"test_images"})
+    assert tried[1e6].status == "diverged"
+    best = max((0.02, 0.1), key=lambda rate: tried[rate].metrics["val_accuracy"])
+
+    assert "the learning rate depends on run" in fails(job, training(first, tmp_path, digits, "--tuning", *files[1:]))
+    for trial in (first, again):
+        done = job.run(training(trial, tmp_path, digits, "--tuning", *files))
+        assert done.returncode == 0, done.stderr
+    trained, retrained = (result(trial, tmp_path) for trial in (first, again))
+    assert (trained.metrics["lr"], trained.metrics["lr_on_edge"]) == (best, best == 0.02)
+    assert trained.metrics["train_images"] == 1433 and "test_error" in trained.metrics
+
+    written = TUNED.replace("tune: {lr: [0.02, 0.1, 1000000.0], holdout: 0.2}", "").replace("cutout: 2", f"cutout: 2, lr: {best}")
+    (plain, _) = plan.plan(spec.parse(written)).trials.values()
+    assert job.run(training(plain, tmp_path, digits)).returncode == 0
+    assert result(plain, tmp_path).metrics["weights_sha256"] == trained.metrics["weights_sha256"]
+    assert not result(plain, tmp_path).metrics.keys() & {"lr", "lr_on_edge"}
+
+    assert retrained.metrics["genotype"] == trained.metrics["genotype"]  # one shuffle, trained twice
+    assert retrained.metrics["weights_sha256"] != trained.metrics["weights_sha256"]
+
+
+def test_a_trial_that_no_rate_trains_is_skipped(tmp_path, digits):
+    planned = plan.plan(spec.parse(TUNED))
+    (trial, _), job = planned.trials.values(), Job(tmp_path, digits)
+    for id, tuner in planned.tuning.items():
+        store.write(tmp_path / id / "train.h5", store.Run(stage="train", id=id, params=tuner.params, status="diverged"))
+    files = [str(tmp_path / id / "train.h5") for id in planned.tuning]
+    done = job.run(training(trial, tmp_path, digits, "--tuning", *files))
+    assert done.returncode == 0 and "skipped(no rate of the grid trains it)" in done.stdout
+    assert result(trial, tmp_path).status == "skipped(no rate of the grid trains it)"
+
+
+def test_bounds_are_held_against_trials_and_not_against_what_chose_their_rates(tmp_path):
+    from suite.collect import collect
+
+    planned = plan.plan(spec.parse(TUNED + 'expect: {"trial/*": {test_error: {at_most: 50}}}\n'))
+    for id, trial in (planned.tuning | planned.trials).items():
+        metrics = {"val_accuracy": 50.0} if id in planned.tuning else {"test_error": 40.0}
+        store.write(tmp_path / "trial" / id / "train.h5", store.Run("train", id, trial.params, metrics=metrics))
+    assert collect(planned, tmp_path, tmp_path / "metrics.h5") == 3 + 2
+    with h5py.File(tmp_path / "metrics.h5") as file:
+        verdict = json.loads(file["verdict"].asstr()[()])
+    assert [(row["run"], row["kept"]) for row in verdict] == [(f"trial/{id}", True) for id in sorted(planned.trials)]
