@@ -28,11 +28,23 @@ class Plan:
     searches: Mapping[str, Search]
     trials: Mapping[str, Trial]
     skipped: tuple[tuple[str, str], ...]  # (what, reason)
+    only: str = ""  # which of the definition's runs these are, if not all; see suite.plan.only
 
     @property
     def name(self) -> str:
         """The folder under results/."""
-        return self.benchmark.name + ("-tiny" if self.benchmark.tiny else "")
+        return self.benchmark.name + ("-tiny" if self.benchmark.tiny else "") + ("-only" if self.only else "")
+
+    @property
+    def runs(self) -> dict[str, Search | Trial]:
+        """Every run by its path: search/<id> or trial/<id>."""
+        return {f"search/{id}": search for id, search in self.searches.items()} | {f"trial/{id}": trial for id, trial in self.trials.items()}
+
+    def needs(self, path: str) -> Iterator[str]:
+        """Yield the path of every run whose result this one takes: a trial its search's genotype."""
+        run = self.runs[path]
+        if isinstance(run, Trial) and run.parent:
+            yield f"search/{run.parent}"
 
     def files(self) -> Iterator[tuple[str, str, str]]:
         """Yield (file under results/runs/, run id, stage) of every result."""
@@ -46,6 +58,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         b = self.benchmark
         return {
+            **({"only": self.only} if self.only else {}),
             "benchmark": self.name,
             "about": b.about,
             "datasets": list(b.datasets),
