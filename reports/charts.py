@@ -52,6 +52,9 @@ STYLE: dict[Any, Any] = {
 }
 
 
+NOTHING = Markup("<figcaption>Nothing to draw yet.</figcaption>")
+
+
 def colour(rule: str) -> str:
     return COLOURS.get(rule, SPARE)
 
@@ -120,6 +123,8 @@ def gradients(block: Block, results: Results) -> Markup:
 
 def curves(block: Block) -> Markup:
     """Learning curves: mean over seeds as a line, their range as a band. Networks that never ran are left out."""
+    if not any(variant.metric("train_loss").n for variant in block.variants):
+        return NOTHING
     panels = [("train_loss", "training loss"), ("train_accuracy", "training accuracy, %")]
     if any(np.isfinite(run.arrays.get("curves/val_accuracy", [])).any() for v in block.variants for run in v.trains.values()):
         panels.append(("val_accuracy", "held-out accuracy, %"))
@@ -143,12 +148,16 @@ def curves(block: Block) -> Markup:
 
 def searches(groups: Sequence[SearchGroup]) -> Markup:
     """Validation accuracy of the supernet, and how far α has gone from uniform, by epoch; mean over seeds, range as a band."""
+    if not any(group.runs for group in groups):
+        return NOTHING
     shades = [COLOURS["usf"], COLOURS["fa"], COLOURS["brsf"], COLOURS["frsf"], SPARE, COLOURS["bp"], "#56b4e9", "#9aa5b1"]
     panels = (("val_accuracy", "supernet validation accuracy, %"), ("alpha_span", "α: heaviest − lightest candidate"))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 3.1), layout="constrained")
         for axes, (column, title) in zip(figure.subplots(1, 2), panels, strict=True):
             for i, group in enumerate(groups):
+                if not group.runs:
+                    continue
                 columns = [run.arrays[f"curves/{column}"] for run in group.runs.values()]
                 dots = column == "val_accuracy" and group.method == "random"  # judged once, at the end
                 _draw(axes, columns, shades[i % len(shades)], group.label, "-" if i < len(shades) else "--", "o" if dots else None)

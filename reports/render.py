@@ -21,7 +21,7 @@ def render(results: tables.Results) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"si": si, "duration": duration, "setting": setting}
+    environment.filters |= {"si": si, "duration": duration, "setting": setting, "fixed": fixed}
     comparisons = against.compare(results)
     missed = [row for row in results.verdict if not row["kept"]]
     return environment.get_template("template.html.j2").render(
@@ -48,6 +48,11 @@ def si(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g} {letter}"
     return f"{number:g}"
+
+
+def fixed(number: float, digits: int) -> str:
+    """1.2345 → 1.23, by digits; a dash for none."""
+    return "–" if number != number else f"{number:.{digits}f}"
 
 
 def duration(seconds: float) -> str:

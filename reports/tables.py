@@ -36,12 +36,13 @@ class Variant:
     def by_seed(self, name: str) -> dict[int, float]:
         """Return the metric of every seed that ended well and has it: one row's columns then speak of the same seeds."""
         runs = [(seed, run) for stage in (self.trains, self.evaluations) for seed, run in stage.items()]
-        return {seed: run.metrics[name] for seed, run in runs if name in run.metrics and self.trains[seed].status == "ok"}
+        sound = {seed for seed, run in self.trains.items() if run.status == "ok"}
+        return {seed: run.metrics[name] for seed, run in runs if name in run.metrics and seed in sound}
 
     @property
     def is_cell(self) -> bool:
-        """Whether it was built from a genotype."""
-        return any("genotype" in run.metrics or run.status.startswith("skipped") for run in self.trains.values())
+        """Whether it is built from a genotype."""
+        return self.parent is not None or "cells" in self.settings
 
     @property
     def failed(self) -> list[str]:
@@ -124,11 +125,20 @@ class Results:
     blocks: tuple[Block, ...]
     searches: tuple[SearchGroup, ...]
     digest: str
+    missing: Sequence[Mapping[str, str]] = ()  # results that are not there: run, stage, reason
 
     @property
     def runs(self) -> list[store.Run]:
         trials = [run for b in self.blocks for v in b.variants for runs in (v.trains, v.evaluations) for run in runs.values()]
         return [run for search in self.searches for run in search.runs.values()] + trials
+
+    @property
+    def counts(self) -> dict[str, str]:
+        """Return how many of the planned searches and trials there are: "3", or "2 of 3"."""
+        found = {"searches": sum(len(group.runs) for group in self.searches)}
+        found["trials"] = sum(len(variant.trains) for block in self.blocks for variant in block.variants)
+        planned = {kind: len(self.plan[kind]) for kind in found}
+        return {kind: str(planned[kind]) if found[kind] == planned[kind] else f"{found[kind]} of {planned[kind]}" for kind in found}
 
     @property
     def both_gradients(self) -> bool:
@@ -159,6 +169,7 @@ def read(path: Path) -> Results:
             raise ValueError(f"{path}: not a metrics file; make one with python -m suite.collect")
         plan = json.loads(file["plan"].asstr()[()])
         definition, verdict = file["definition"].asstr()[()], json.loads(file["verdict"].asstr()[()])
+        missing = json.loads(file["missing"].asstr()[()]) if "missing" in file else []
         runs = store.runs(file)
     blocks: dict[tuple[str, str], list[Variant]] = {}
     same: tuple[str, ...] = ("dataset", "network", "parent", "rules", "settings", "protocols", "overrides")
@@ -171,7 +182,7 @@ def read(path: Path) -> Results:
         blocks.setdefault((variant.dataset, "cells" if variant.is_cell else variant.network), []).append(variant)
     same = ("dataset", "name", "method", "rule_set", "protocols", "settings")
     searches = [
-        SearchGroup(**parts, runs={s["seed"]: runs[f"search/{s['id']}"] for s in group})
+        SearchGroup(**parts, runs={s["seed"]: runs[f"search/{s['id']}"] for s in group if f"search/{s['id']}" in runs})
         for parts, group in _grouped(plan["searches"], same)
     ]
     return Results(
@@ -183,6 +194,7 @@ def read(path: Path) -> Results:
         blocks=tuple(Block(*key, variants=tuple(variants)) for key, variants in blocks.items()),
         searches=tuple(searches),
         digest=store.digest(path),
+        missing=missing,
     )
 
 

@@ -38,7 +38,9 @@ class Plan:
     @property
     def runs(self) -> dict[str, Search | Trial]:
         """Every run by its path: search/<id> or trial/<id>."""
-        return {f"search/{id}": search for id, search in self.searches.items()} | {f"trial/{id}": trial for id, trial in self.trials.items()}
+        return {f"search/{id}": search for id, search in self.searches.items()} | {
+            f"trial/{id}": trial for id, trial in self.trials.items()
+        }
 
     def needs(self, path: str) -> Iterator[str]:
         """Yield the path of every run whose result this one takes: a trial its search's genotype."""

@@ -38,7 +38,7 @@ def select(plans: Sequence[Plan], text: str) -> list[Plan]:
 def _read(text: str) -> dict[str, tuple[str, ...]]:
     wanted: dict[str, tuple[str, ...]] = {}
     for word in text.split():
-        key, equals, values = word.partition("=")
+        key, _, values = word.partition("=")
         catalog.choose("only", key, KEYS)
         patterns = tuple(filter(None, values.split(",")))
         if not patterns:
