@@ -123,7 +123,7 @@ def gradients(block: Block, results: Results) -> Markup:
 
 def curves(block: Block) -> Markup:
     """Learning curves: mean over seeds as a line, their range as a band. Networks that never ran are left out."""
-    if not any(variant.metric("train_loss").n for variant in block.variants):
+    if not any(variant.trains for variant in block.variants):
         return NOTHING
     panels = [("train_loss", "training loss"), ("train_accuracy", "training accuracy, %")]
     if any(np.isfinite(run.arrays.get("curves/val_accuracy", [])).any() for v in block.variants for run in v.trains.values()):
