@@ -3,6 +3,7 @@
 snakemake --cores all                              benchmarks/demo.yaml
 snakemake --cores all --config benchmark=NAME      another one, or several: NAME,NAME or a path
 snakemake --cores all --config size=tiny           one short trial of each kind
+snakemake --cores all --config only="seed=0 …"     a part: kind, dataset, network, rules, protocol, seed
 """
 
 import json
@@ -13,8 +14,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from suite import image, slurm
-from suite.plan import load
+from suite import image, slurm, unfinished
+from suite.plan import load, select
 from suite.definition.spec import listed
 from snakemake.settings.types import DeploymentMethod
 
@@ -22,9 +23,9 @@ from snakemake.settings.types import DeploymentMethod
 for variable, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": workflow.basedir}.items():
     os.environ[variable] = os.pathsep.join(filter(None, [first, os.environ.get(variable)]))
 
-unknown = set(config) - {"benchmark", "size", "image"}
+unknown = set(config) - {"benchmark", "size", "only", "image"}
 if unknown:
-    sys.exit(f"--config: {', '.join(sorted(unknown))} unknown; allowed: benchmark, size, image")
+    sys.exit(f"--config: {', '.join(sorted(unknown))} unknown; allowed: benchmark, size, only, image")
 SIZE = str(config.get("size", "full"))
 DEFINITIONS = [
     word if word.endswith(".yaml") else os.path.relpath(f"{workflow.basedir}/benchmarks/{word}.yaml")
@@ -38,10 +39,12 @@ try:
         if planned.name in PLANS:
             raise ValueError(f"{definition}: another definition is named {planned.name!r}, too")
         PLANS[planned.name] = planned
+    FILES = {planned.benchmark.name: definition for planned, definition in zip(PLANS.values(), DEFINITIONS)}
+    if "only" in config:
+        PLANS = {planned.name: planned for planned in select(list(PLANS.values()), str(config["only"] or ""))}
 except ValueError as error:
     sys.exit(str(error))
 
-FILES = dict(zip(PLANS, DEFINITIONS))
 SEARCHES = {id: search for planned in PLANS.values() for id, search in planned.searches.items()}
 TRIALS = {id: trial for planned in PLANS.values() for id, trial in (planned.tuning | planned.trials).items()}
 EVALUATIONS = {
@@ -98,11 +101,14 @@ wildcard_constraints:
 
 
 STARTED = time.time()
+MADE = {name: unfinished.made(planned) for name, planned in PLANS.items()}
 
 
 onerror:
     for line in slurm.failures(Path("logs/slurm"), STARTED):
         print(line, file=sys.stderr)
+    for planned in PLANS.values():
+        unfinished.report(planned, FILES[planned.benchmark.name], SIZE, MADE[planned.name])
 
 
 rule all:
@@ -189,7 +195,7 @@ rule evaluate:
 
 rule collect:
     input:
-        definition=lambda wildcards: FILES[wildcards.benchmark],
+        definition=lambda wildcards: FILES[PLANS[wildcards.benchmark].benchmark.name],
         runs=runs_of,
     output:
         "results/{benchmark}/metrics.h5",
@@ -197,8 +203,9 @@ rule collect:
         "logs/{benchmark}/collect.log",
     params:
         size=SIZE,
+        only=lambda wildcards: f"--only {shlex.quote(only)}" if (only := PLANS[wildcards.benchmark].only) else "",
     shell:
-        "python -m suite.collect {input.definition:q} --size {params.size} --out {output:q}"
+        "python -m suite.collect {input.definition:q} --size {params.size} {params.only} --out {output:q}"
         " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 

@@ -52,6 +52,9 @@ STYLE: dict[Any, Any] = {
 }
 
 
+NOTHING = Markup("<figcaption>Nothing to draw yet.</figcaption>")
+
+
 def colour(rule: str) -> str:
     return COLOURS.get(rule, SPARE)
 
@@ -120,6 +123,8 @@ def gradients(block: Block, results: Results) -> Markup:
 
 def curves(block: Block) -> Markup:
     """Learning curves: mean over seeds as a line, their range as a band. Networks that never ran are left out."""
+    if not any(variant.trains for variant in block.variants):
+        return NOTHING
     panels = [("train_loss", "training loss"), ("train_accuracy", "training accuracy, %")]
     if any(np.isfinite(run.arrays.get("curves/val_accuracy", [])).any() for v in block.variants for run in v.trains.values()):
         panels.append(("val_accuracy", "held-out accuracy, %"))
@@ -143,6 +148,8 @@ def curves(block: Block) -> Markup:
 
 def searches(groups: Sequence[SearchGroup]) -> Markup:
     """Validation accuracy of the supernet, and how far α has gone from uniform, by epoch; mean over seeds, range as a band."""
+    if not any(group.runs for group in groups):
+        return NOTHING
     shades = [COLOURS["usf"], COLOURS["fa"], COLOURS["brsf"], COLOURS["frsf"], SPARE, COLOURS["bp"], "#56b4e9", "#9aa5b1"]
     several = len({group.dataset for group in groups}) > 1
     panels = (("val_accuracy", "supernet validation accuracy, %"), ("alpha_span", "α: heaviest − lightest candidate"))
@@ -150,6 +157,8 @@ def searches(groups: Sequence[SearchGroup]) -> Markup:
         figure = Figure(figsize=(9.5, 3.1), layout="constrained")
         for axes, (column, title) in zip(figure.subplots(1, 2), panels, strict=True):
             for i, group in enumerate(groups):
+                if not group.runs:
+                    continue
                 columns = [run.arrays[f"curves/{column}"] for run in group.runs.values()]
                 label = f"{group.label} on {group.dataset}" if several else group.label
                 dots = column == "val_accuracy" and group.method == "random"  # judged once, at the end

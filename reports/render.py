@@ -22,7 +22,8 @@ def render(results: tables.Results) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"si": si, "duration": duration, "setting": setting, "interval": interval, "p_value": p_value}
+    environment.filters |= {"si": si, "duration": duration, "setting": setting, "fixed": fixed}
+    environment.filters |= {"interval": interval, "p_value": p_value}
     comparisons = against.compare(results)
     tried = rates.tried(results)
     missed = [row for row in results.verdict if not row["kept"]]
@@ -55,6 +56,11 @@ def si(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g} {letter}"
     return f"{number:g}"
+
+
+def fixed(number: float, digits: int) -> str:
+    """1.2345 → 1.23, by digits; a dash for none."""
+    return "–" if number != number else f"{number:.{digits}f}"
 
 
 def duration(seconds: float) -> str:

@@ -52,8 +52,9 @@ class Variant:
     def by_retraining(self, name: str) -> dict[int, list[float]]:
         """Return the metric of every training that ended well and has it, by the definition's seed."""
         found: dict[int, list[float]] = {}
+        sound = {seed for seed, run in self.trains.items() if run.status == "ok"}
         for seed, run in ((seed, run) for stage in (self.trains, self.evaluations) for seed, run in stage.items()):
-            if name in run.metrics and self.trains[seed].status == "ok":
+            if name in run.metrics and seed in sound:
                 found.setdefault(self.of_seed.get(seed, seed), []).append(run.metrics[name])
         return found
 
@@ -66,8 +67,8 @@ class Variant:
 
     @property
     def is_cell(self) -> bool:
-        """Whether it was built from a genotype."""
-        return "cells" in self.settings or any("genotype" in run.metrics for run in self.trains.values())
+        """Whether it is built from a genotype."""
+        return self.parent is not None or "cells" in self.settings
 
     @property
     def failed(self) -> list[str]:
@@ -159,6 +160,7 @@ class Results:
     searches: tuple[SearchGroup, ...]
     digest: str
     tuning: Mapping[str, store.Run] = field(default_factory=dict)  # the runs that chose learning rates, by id; in no table of results
+    missing: Sequence[Mapping[str, str]] = ()  # results that are not there: run, stage, reason
 
     @property
     def runs(self) -> list[store.Run]:
@@ -169,6 +171,14 @@ class Results:
     def seeds(self) -> set[int]:
         """The definition's seeds."""
         return {entry.get("of_seed", entry["seed"]) for entry in (*self.plan["searches"], *self.plan["trials"])}
+
+    @property
+    def counts(self) -> dict[str, str]:
+        """Return how many of the planned searches and trials there are: "3", or "2 of 3"."""
+        found = {"searches": sum(len(group.runs) for group in self.searches)}
+        found["trials"] = sum(len(variant.trains) for block in self.blocks for variant in block.variants)
+        planned = {kind: len(self.plan[kind]) for kind in found}
+        return {kind: str(planned[kind]) if found[kind] == planned[kind] else f"{found[kind]} of {planned[kind]}" for kind in found}
 
     @property
     def both_gradients(self) -> bool:
@@ -199,6 +209,7 @@ def read(path: Path) -> Results:
             raise ValueError(f"{path}: not a metrics file; make one with python -m suite.collect")
         plan = json.loads(file["plan"].asstr()[()])
         definition, verdict = file["definition"].asstr()[()], json.loads(file["verdict"].asstr()[()])
+        missing = json.loads(file["missing"].asstr()[()]) if "missing" in file else []
         runs = store.runs(file)
     blocks: dict[tuple[str, str], list[Variant]] = {}
     same: tuple[str, ...] = ("dataset", "network", "parent", "rules", "settings", "protocols", "overrides")
@@ -212,7 +223,7 @@ def read(path: Path) -> Results:
         blocks.setdefault((variant.dataset, "cells" if variant.is_cell else variant.network), []).append(variant)
     same = ("dataset", "name", "method", "rule_set", "protocols", "settings")
     searches = [
-        SearchGroup(**parts, runs={s["seed"]: runs[f"search/{s['id']}"] for s in group})
+        SearchGroup(**parts, runs={s["seed"]: runs[f"search/{s['id']}"] for s in group if f"search/{s['id']}" in runs})
         for parts, group in _grouped(plan["searches"], same)
     ]
     return Results(
@@ -225,6 +236,7 @@ def read(path: Path) -> Results:
         searches=tuple(searches),
         digest=store.digest(path),
         tuning={t["id"]: runs[f"trial/{t['id']}/train"] for t in plan.get("tuning", []) if f"trial/{t['id']}/train" in runs},
+        missing=missing,
     )
 
 

@@ -7,7 +7,7 @@ import fnmatch
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from bionas.files import replacing
 from suite import store
 
 
-def judge(expect: Mapping[str, Mapping[str, Mapping[str, float]]], runs: Mapping[str, store.Run]) -> list[dict[str, Any]]:
-    """Hold every run against every bound that its path matches; return one row a comparison.
+def judge(
+    expect: Mapping[str, Mapping[str, Mapping[str, float]]], runs: Mapping[str, store.Run], planned: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    """Hold every run against every bound that its path matches, and every `planned` path, be it there or not; return one row a comparison.
 
     A run that diverged keeps no bound, and neither does a number that is missing.
     """
-    trials: dict[str, list[store.Run]] = {}
+    trials: dict[str, list[store.Run]] = {path: [] for path in planned}
     for path, run in runs.items():
         trials.setdefault(path if run.stage == "search" else path.rpartition("/")[0], []).append(run)
     rows = []
@@ -72,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--reference", type=Path, help="an earlier metrics file: each shared run must be no worse")
     parser.add_argument("--metric", default="test_error", help="what to compare with --reference, lower is better (default: test_error)")
     parser.add_argument("--tolerance", type=float, default=0.0, help="by how much it may be worse (default: 0)")
-    parser.add_argument("--out", type=Path, help="also write the table to this file, if nothing was missed")
+    parser.add_argument("--out", type=Path, help="also write the table to this file, if nothing was missed or missing")
     args = parser.parse_args(argv)
     if not 0 <= args.tolerance < math.inf:
         raise ValueError(f"--tolerance: found {args.tolerance}; allowed: 0 or more")
@@ -80,14 +82,18 @@ def main(argv: list[str] | None = None) -> None:
         if "verdict" not in file:
             raise ValueError(f"{args.metrics}: not a metrics file; make one with python -m suite.collect")
         rows = json.loads(file["verdict"].asstr()[()])
+        missing = json.loads(file["missing"].asstr()[()]) if "missing" in file else []
         if args.reference:
             with store.opened(args.reference) as before:
                 rows += compare(store.runs(file), store.runs(before), args.metric, args.tolerance)
     missed = sum(not row["kept"] for row in rows)
     verdict = f"{args.metrics}: {len(rows) - missed} of {len(rows)} bounds kept" if rows else f"{args.metrics}: no bounds to keep"
-    text = "\n".join(filter(None, [table(rows), verdict]))
+    if missing:
+        verdict += f"; {len(missing)} results missing"
+    absent = "\n".join(f"MISSING  {row['run']}  {row['stage']}: {row['reason']}" for row in reversed(missing))  # what went wrong last
+    text = "\n".join(filter(None, [table(rows), absent, verdict]))
     print(text)
-    if missed:
+    if missed or missing:
         sys.exit(1)
     if args.out:
         with replacing(args.out) as partial:

@@ -12,37 +12,77 @@ import h5py
 from bionas.files import replacing
 from suite import store
 from suite.check import judge
-from suite.plan import Plan, load
+from suite.missing import reasons
+from suite.plan import Plan, load, select
+
+PARTIAL = "partial.h5"  # a name of its own: who finds metrics.h5 finds all of it
 
 
-def collect(planned: Plan, runs: Path, out: Path) -> int:
-    """Copy the plan's runs into `out` and return how many. Raises ValueError for a run that is missing or damaged."""
-    copied = {}
-    with replacing(out) as partial, h5py.File(partial, "w") as file:
+def collect(planned: Plan, runs: Path, out: Path, partial: bool = False, logs: Path = Path("logs")) -> tuple[int, int]:
+    """Copy the plan's results into `out`; return how many, and how many are missing or damaged.
+
+    Raises ValueError if any is, unless it is to be `partial`: then the file says which, and why.
+    """
+    copied: dict[str, store.Run] = {}
+    absent: dict[tuple[str, str], str] = {}
+    with replacing(out) as written, h5py.File(written, "w") as file:
         file.attrs.update(format=store.FORMAT, benchmark=planned.name)
         file["plan"] = json.dumps(planned.to_dict(), sort_keys=True)
         file["definition"] = planned.benchmark.text
         for where, id, stage in planned.files():
-            name = f"search/{id}" if stage == "search" else f"trial/{id}/{stage}"
-            copied[name] = run = store.copy(runs / where, file, name)
-            if (run.id, run.stage) != (id, stage):
-                raise ValueError(f"{runs / where}: holds {run.stage} of {run.id}; expected {stage} of {id}")
-        tuning = {f"trial/{id}/train" for id in planned.tuning}
-        compared = {name: run for name, run in copied.items() if name not in tuning}
-        file["verdict"] = json.dumps(judge(planned.benchmark.expect, compared), sort_keys=True)
-    return len(copied)
+            path = f"search/{id}" if stage == "search" else f"trial/{id}"
+            name = path if stage == "search" else f"{path}/{stage}"
+            try:
+                copied[name] = _copy(runs / where, file, name, id, stage)
+            except ValueError as error:
+                absent[path, stage] = str(error) if (runs / where).exists() else ""
+        missing = reasons(planned, absent, runs, logs)
+        if missing and not partial:
+            raise ValueError(_refusal(missing, len(copied)))
+        if missing:
+            file["missing"] = json.dumps(missing, sort_keys=True)
+        compared = {name: run for name, run in copied.items() if run.id not in planned.tuning}
+        file["verdict"] = json.dumps(judge(planned.benchmark.expect, compared, planned.runs), sort_keys=True)
+    return len(copied), len(missing)
+
+
+def _copy(run_file: Path, file: h5py.File, name: str, id: str, stage: str) -> store.Run:
+    """Copy one result; nothing of it stays if it is damaged or another's, which is a ValueError."""
+    try:
+        run = store.copy(run_file, file, name)
+        if (run.id, run.stage) != (id, stage):
+            raise ValueError(f"{run_file}: holds {run.stage} of {run.id}; expected {stage} of {id}")
+    except ValueError:
+        if name in file:
+            del file[name]
+        raise
+    return run
+
+
+def _refusal(missing: list[dict[str, str]], num_copied: int) -> str:
+    first = "; ".join(f"{row['run']} {row['stage']}: {row['reason']}" for row in missing[:3])
+    more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return f"{len(missing)} of {len(missing) + num_copied} results are missing (--partial does without): {first}{more}"
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m suite.collect", description="Collect a benchmark's runs into one metrics file.")
     parser.add_argument("file", help="the definition")
     parser.add_argument("--size", default="full", help="full or tiny (default: full)")
+    parser.add_argument("--only", help='a part of it, such as "network=resnet20 rules=bp,usf seed=0"; as for suite.plan')
+    parser.add_argument("--partial", action="store_true", help="collect what is there, and say in the file what is missing, and why")
     parser.add_argument("--runs", type=Path, default=Path("results/runs"), help="where runs lie (default: results/runs)")
-    parser.add_argument("--out", type=Path, help="file to write (default: results/<benchmark>/metrics.h5)")
+    parser.add_argument("--logs", type=Path, default=Path("logs"), help="where their logs lie (default: logs)")
+    parser.add_argument("--out", type=Path, help="file to write (default: results/<benchmark>/metrics.h5, or partial.h5)")
     args = parser.parse_args(argv)
     planned = load(args.file, args.size)
-    out = args.out or Path("results") / planned.name / "metrics.h5"
-    print(f"{out}: {collect(planned, args.runs, out)} runs of {planned.name}")
+    if args.only is not None:
+        (planned,) = select([planned], args.only)
+    out = args.out or Path("results") / planned.name / (PARTIAL if args.partial else "metrics.h5")
+    num_copied, num_missing = collect(planned, args.runs, out, args.partial, args.logs)
+    if not args.partial and out.name != PARTIAL:
+        out.with_name(PARTIAL).unlink(missing_ok=True)  # now there is the whole
+    print(f"{out}: {num_copied} runs of {planned.name}" + (f", {num_missing} missing" if num_missing else ""))
 
 
 if __name__ == "__main__":

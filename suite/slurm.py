@@ -11,7 +11,7 @@ from pathlib import Path
 
 ERROR = re.compile(r"^slurmstepd\S*: error: (.+)$", re.MULTILINE)
 REASON = re.compile(r"memory limit \(|oom_kill|oom-kill|TIME LIMIT|NODE FAILURE|PREEMPTION", re.IGNORECASE)
-OURS = re.compile(r"^((?:(?:suite|data_prep|reports)[\w.]*:|MISSED) .+)$", re.MULTILINE)  # a command's own one line, a bound
+OURS = re.compile(r"^((?:(?:suite|data_prep|reports)[\w.]*:|MISSED|MISSING) .+)$", re.MULTILINE)  # a command's own one line, a bound
 
 
 def failures(folder: Path, since: float) -> Iterator[str]:

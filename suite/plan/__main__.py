@@ -11,6 +11,7 @@ from pathlib import Path
 from suite.definition import price, spec
 from suite.definition.runs import Search, Trial, tuners
 from suite.plan.expand import Plan
+from suite.plan.only import select
 from suite.plan.size import load
 
 
@@ -19,9 +20,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("file", help="a definition, such as benchmarks/demo.yaml")
     parser.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     parser.add_argument("--size", default="full", help="full, or tiny: one short trial of each kind (default: full)")
+    parser.add_argument("--only", help='a part of it, such as "network=resnet20 rules=bp,usf seed=0"; keys are the table\'s columns')
     parser.add_argument("--calibration", type=Path, help="what `python -m suite.run calibrate` wrote, for the hours")
     args = parser.parse_args(argv)
     plans = [load(str(file), args.size) for file in spec.listed(args.file)]
+    if args.only is not None:
+        plans = select(plans, args.only)
     speed = price.throughput(args.calibration)
     if args.json:
         content = [planned.to_dict() for planned in plans]
@@ -54,6 +58,8 @@ def _print_table(planned: Plan) -> None:
     for row in _rows(planned):
         table.add_row(*row)
     console.print(table)
+    if planned.only:
+        console.print(f"only     {escape(planned.only)}", highlight=False)
     for what, reason in planned.skipped:
         console.print(f"skipped  {escape(what)}: {escape(reason)}", highlight=False)
     if planned.comparisons:

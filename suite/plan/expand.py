@@ -32,6 +32,7 @@ class Plan:
     trials: Mapping[str, Trial]
     skipped: tuple[tuple[str, str], ...]  # (what, reason)
     comparisons: tuple[Comparison, ...] = ()
+    only: str = ""  # which of the definition's runs these are, if not all; see suite.plan.only
 
     @cached_property
     def tuning(self) -> dict[str, Trial]:
@@ -41,7 +42,26 @@ class Plan:
     @property
     def name(self) -> str:
         """The folder under results/."""
-        return self.benchmark.name + ("-tiny" if self.benchmark.tiny else "")
+        return self.benchmark.name + ("-tiny" if self.benchmark.tiny else "") + ("-only" if self.only else "")
+
+    def run(self, path: str) -> Search | Trial:
+        """Return the run of a path, which may be one that chooses a learning rate."""
+        kind, _, id = path.partition("/")
+        return self.searches[id] if kind == "search" else (self.trials.get(id) or self.tuning[id])
+
+    @property
+    def runs(self) -> dict[str, Search | Trial]:
+        """Every run that is compared, by its path: search/<id> or trial/<id>."""
+        return {f"search/{id}": search for id, search in self.searches.items()} | {
+            f"trial/{id}": trial for id, trial in self.trials.items()
+        }
+
+    def needs(self, path: str) -> Iterator[str]:
+        """Yield the path of every run whose result this one takes: a trial its search's genotype, and those that chose its rate."""
+        run = self.run(path)
+        if isinstance(run, Trial):
+            yield from (f"search/{parent}" for parent in dict.fromkeys(trial.parent for trial in (run, *run.tuners)) if parent)
+            yield from (f"trial/{tuner.id}" for tuner in run.tuners)
 
     def files(self) -> Iterator[tuple[str, str, str]]:
         """Yield (file under results/runs/, run id, stage) of every result."""
@@ -57,6 +77,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         b = self.benchmark
         return {
+            **({"only": self.only} if self.only else {}),
             "benchmark": self.name,
             "about": b.about,
             "datasets": list(b.datasets),

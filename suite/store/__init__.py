@@ -2,7 +2,7 @@
 
 from suite.store.comparing import digest
 from suite.store.layout import FORMAT, Run, copy, finished, opened, read, read_group, runs, write, write_group
-from suite.store.locking import locked
+from suite.store.locking import holder, locked
 from suite.store.origin import provenance, usage
 from suite.store.rates import Rates, rates
 
@@ -13,6 +13,7 @@ __all__ = [
     "copy",
     "digest",
     "finished",
+    "holder",
     "locked",
     "opened",
     "provenance",

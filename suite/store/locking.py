@@ -40,6 +40,19 @@ def locked(directory: Path, should_stop: Callable[[], bool] = lambda: False) -> 
         yield got
 
 
+def holder(directory: Path) -> str:
+    """Say who works on a run at this moment; nothing if nobody does."""
+    try:
+        with (directory / ".lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read().strip() or "another process"
+    except OSError:
+        pass
+    return ""
+
+
 def _try_lock(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -47,6 +47,12 @@ def test_a_group_of_jobs_has_its_logs_one_folder_up(log, tmp_path):
     assert list(failures(tmp_path, since=999)) == [f"group_report_check_collect_render: {missed}; {path}"]
 
 
+def test_a_missing_result_is_a_reason(log, tmp_path):
+    missing = "MISSING  trial/a  train: not run yet"
+    path = log(86, f"{missing}\nresults/demo/metrics.h5: no bounds to keep; 1 results missing\n{INNER}")
+    assert list(failures(tmp_path, since=999)) == [f"rule_train/digits_resnet20_fa_seed0: {missing}; {path}"]
+
+
 def test_the_last_try_counts(log, tmp_path):
     log(9, MEMORY)
     log(10, "digits/resnet20: test error 3.30 %; wrote train.h5\n")

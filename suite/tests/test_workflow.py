@@ -1,8 +1,10 @@
 """The workflow, run by Snakemake for real in a folder of its own."""
 
 import hashlib
+import html
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from suite import store
+from suite import plan, store
 
 ROOT = Path(__file__).parents[2]
 DEFINITION = """
@@ -104,6 +106,53 @@ def test_a_missed_bound_fails_after_the_report_is_there_and_trains_nothing_again
     assert "rule train:" not in done.stderr
 
 
+def test_only_what_is_asked_for_is_run_and_collected_apart(finished, tmp_path):
+    only = "only=network=resnet20 rules=fa seed=0"
+    (tmp_path / "small.yaml").write_text(DEFINITION.replace("LIMIT", "100"))
+    dry = snakemake(tmp_path, "-n", "--config", "benchmark=small.yaml", only)
+    rules = re.findall(r"^(?:local)?rule (\w+):$", dry.stdout + dry.stderr, re.MULTILINE)
+    assert sorted(rules) == ["all", "check", "collect", "dataset", "evaluate", "render", "train"]  # no search, and one trial of two
+
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    whole = (folder / "results/small/metrics.h5").stat()
+    done = snakemake(folder, "--config", "benchmark=small.yaml", only)
+    assert done.returncode == 0, done.stderr
+    assert "rule train:" not in done.stderr  # a run is shared, whoever asks for it
+    with store.opened(folder / "results/small-only/metrics.h5") as file:
+        assert {re.match(r"trial/digits/resnet20/fa/.*/(\w+)$", path)[1] for path in store.runs(file)} == {"train", "evaluation"}
+    assert "1 of 1 bounds kept" in (folder / "results/small-only/check.txt").read_text()
+    assert (folder / "results/small/metrics.h5").stat() == whole
+
+
+def test_a_failing_job_ends_in_a_report_of_the_rest_and_the_same_line_again_in_the_whole(tmp_path):
+    """One trial's folder lets nobody in: its lock is a folder."""
+    (tmp_path / "two.yaml").write_text(
+        "{name: two, about: one of two fails, datasets: [digits], device: cpu, attacks: {names: [fgsm], images: 2}, "
+        "models: {names: [resnet20], rules: [fa, usf], settings: {epochs: 1, batch_size: 256}}}"
+    )
+    (trial,) = [trial for trial in plan.load(str(tmp_path / "two.yaml")).trials.values() if trial.rules == "fa"]
+    fault = tmp_path / f"results/runs/trial/{trial.id}/.lock"
+    fault.mkdir(parents=True)
+    folder, again = tmp_path / "results/two", ("--keep-going", "--config", "benchmark=two.yaml")
+    done = snakemake(tmp_path, *again)
+    assert done.returncode != 0
+    wrong = f"train: failed: suite.run: [Errno 21] Is a directory: 'results/runs/trial/{trial.id}/.lock'"
+    said = [line.split(maxsplit=2)[1:] for line in done.stderr.splitlines() if line.startswith("MISSING")]
+    assert said == [[f"trial/{trial.id}", "evaluation: its training is missing"], [f"trial/{trial.id}", wrong]]
+    assert sorted(path.name for path in folder.iterdir()) == ["partial.h5", "report.html"]  # nothing that looks like the whole
+    page = html.unescape((folder / "report.html").read_text())
+    assert "2 of 4 results missing" in page and wrong.partition(" ")[2] in page
+
+    fault.rmdir()
+    done = snakemake(tmp_path, *again)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("rule train:") == 1 and "MISSING" not in done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["check.txt", "metrics.h5", "report.html"]
+    assert "missing" not in (folder / "report.html").read_text()
+    assert "Nothing to be done" in snakemake(tmp_path, *again).stderr
+
+
 def test_the_plain_command_runs_one_job_a_device(tmp_path, monkeypatch, on_path):
     """Two made-up devices and three jobs; torch finds no CUDA on them, so that `auto` computes on the CPU."""
     on_path("nvidia-smi", "echo 'GPU 0: A (UUID: GPU-a)'; echo 'GPU 1: B (UUID: GPU-b)'")
@@ -146,7 +195,8 @@ def test_another_image_runs_everything_again_and_the_same_one_nothing(tmp_path, 
     [
         ("benchmark=dmo", "did you mean"),
         ("size=huge", "full, tiny"),
-        ("siz=tiny", "siz unknown; allowed: benchmark, size, image"),
+        ("siz=tiny", "siz unknown; allowed: benchmark, size, only, image"),
+        ("only=netwrk=resnet20", "did you mean 'network'"),
         ("benchmark=demo,demo", "another definition is named 'demo'"),
     ],
 )
