@@ -59,7 +59,7 @@ def search(seed, method="darts", judged=80.0):
     cells = {
         kind: [["sep_conv_3x3:usf", 0], ["max_pool_3x3", 1], ["skip_connect", 2], ["dil_conv_5x5:fa", 1]] for kind in ("normal", "reduce")
     }
-    metrics = {"val_accuracy": judged + seed, "alpha_span": 0.1, "candidates": 8, "images_trained": 10, "images_judged": 20}
+    metrics = {"val_accuracy": judged + seed, "alpha_span": 0.1, "candidates": 8, "images_trained": 10, "images_judged": 20, "multiply_adds": 3 * 10**12}
     curves = {"curves/val_accuracy": np.array([50.0, 80.0]), "curves/alpha_span": np.array([0.0, 0.1])}
     run = store.Run("search", entry["id"], {}, "ok", {**metrics, "genotype": json.dumps(cells)}, curves, {"search_seconds": 90.0})
     return entry, run
@@ -116,13 +116,17 @@ def test_a_difference_says_when_it_is_a_tie():
     assert str(Difference.paired({0: 1}, {1: 1})) == "–"
 
 
-def test_a_search_is_set_beside_its_null_search_and_beside_random_search(metrics):
-    searches = [search(seed, method, judged) for method, judged in (("darts", 80), ("darts-null", 60), ("random", 30)) for seed in (0, 1)]
-    cells = [trial("searched", seed, error, parent=name) for name, error in (("darts", 2.0), ("darts-null", 5.0)) for seed in (0, 1)]
-    null, random = tables.controls(tables.read(metrics(cells, searches=searches)))
-    assert (null.search.name, null.control.name, random.control.name) == ("darts-bio", "darts-null-bio", "random-bio")
-    assert str(null.val_accuracy) == "+20.00" and str(null.test_error) == "-3.00"
-    assert random.val_accuracy is None and str(random.test_error) == "–"  # none was retrained
+def test_a_search_is_set_beside_random_search_at_equal_images_and_at_equal_work(metrics):
+    searches = [search(seed, method) for method in ("darts", "random", "random-work") for seed in (0, 1)]
+    cells = [trial("searched", seed, error, parent=name) for name, error in (("darts", 2.0), ("random-work", 5.0)) for seed in (0, 1)]
+    images, work = tables.controls(tables.read(metrics(cells, searches=searches)))
+    assert (work.search.name, work.control.name, images.control.name) == ("darts-bio", "random-work-bio", "random-bio")
+    assert str(work.test_error) == "-3.00" and str(images.test_error) == "–"  # none was retrained
+
+
+def test_what_a_search_computed_stands_beside_how_many_images_it_saw(metrics, tmp_path):
+    render.main([str(metrics(TRIALS, searches=[search(0)])), str(tmp_path / "page.html")])
+    assert ">10 / 20</td><td class=\"num\">3 T</td>" in (tmp_path / "page.html").read_text()
 
 
 def test_a_diverged_seed_leaves_the_other_seeds_columns_alone(metrics):
