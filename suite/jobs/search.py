@@ -84,7 +84,9 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     metrics: dict[str, Any] = {name: column[-1] for name, column in state.curves.items() if name != "lr" and column[-1] == column[-1]}
     metrics |= {"num_parameters": account.num_parameters(supernet), "candidates": max(sum(space.allowed(stride)) for stride in (1, 2))}
     metrics |= {f"images_{kind}": count for kind, count in state.passes.items()}
-    metrics["multiply_adds"] = _multiply_adds(state.passes, space, method.MIXES, cost.Images(*content.image_shape[:2], len(content.classes)), size)
+    metrics["multiply_adds"] = _multiply_adds(
+        state.passes, space, method.MIXES, cost.Images(*content.image_shape[:2], len(content.classes)), size
+    )
     metrics["dataset_checksum"] = content.checksum
     if state.genotype:
         metrics["genotype"] = state.genotype

@@ -113,7 +113,8 @@ def test_darts_learns_twice_as_many_images_as_it_trains_on():
 
 
 def test_random_search_at_equal_work_makes_the_multiply_adds_of_darts_and_at_equal_images_a_fraction():
-    text = "name: toy\nabout: x\ndatasets: [cifar10]\nsearch: {methods: [darts, random, random-work], rule_sets: {bio: [fa, usf, brsf, frsf]}}\n"
+    search = "{methods: [darts, random, random-work], rule_sets: {bio: [fa, usf, brsf, frsf]}}"
+    text = f"name: toy\nabout: x\ndatasets: [cifar10]\nsearch: {search}\n"
     found = plan.plan(spec.parse(text))
     darts, images, work = found.searches.values()
     assert (images.settings["epochs"], work.name) == (50, "random-work-bio")
@@ -124,9 +125,6 @@ def test_random_search_at_equal_work_makes_the_multiply_adds_of_darts_and_at_equ
     ratio = cost.supernet(space, cifar, 16, 5, 4) / cost.mean_network(SearchSpace(BIO, none=False), 4, cifar, 16, 5)
     assert work.settings["epochs"] == round((50 * 7 * ratio - 100) / 3)
     assert {**work.settings, "epochs": 50} == images.settings
-    assert plan.plan(plan.cut(found.benchmark)).searches.keys() and [
-        s.settings["epochs"] for s in plan.plan(plan.cut(found.benchmark)).searches.values()
-    ] == [2, 2, 2]
 
 
 def test_epochs_at_equal_work_are_never_fewer_than_asked_for():
