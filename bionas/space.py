@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bionas import catalog
@@ -163,7 +163,7 @@ class Genotype:
         return self.with_rules(dict.fromkeys(self.carriers(), catalog.choose("rules", rule, catalog.RULES)))
 
 
-def derive(weights: dict[str, Sequence[Sequence[float]]], space: SearchSpace, nodes: int) -> Genotype:
+def derive(weights: Mapping[str, Sequence[Sequence[float]]], space: SearchSpace, nodes: int) -> Genotype:
     """Return the genotype of mixing weights {cell: (edges, candidates)}: DARTS's rule (Liu et al. 2018, §2.4).
 
     Each node keeps the two edges whose best candidate other than `none` weighs most, with that candidate; ties go to the first.
@@ -184,13 +184,13 @@ def derive(weights: dict[str, Sequence[Sequence[float]]], space: SearchSpace, no
     return Genotype(**cells)
 
 
-def uninformed(weights: dict[str, Sequence[Sequence[float]]], space: SearchSpace, nodes: int, seed: int) -> Genotype:
+def uninformed(weights: Mapping[str, Sequence[Sequence[float]]], space: SearchSpace, nodes: int, seed: int) -> Genotype:
     """Derive a genotype of a search's own mixing weights, permuted within every edge over the candidates that are allowed there.
 
     How far a candidate stands out of its edge is the search's; which one does is chance. Nothing was trained to be wrong.
     """
     stream = random.Random(f"uninformed {seed}")
-    permuted = {}
+    permuted: dict[str, Sequence[list[float]]] = {}
     for kind in ("normal", "reduce"):
         permuted[kind] = [list(row) for row in weights[kind]]
         for (source, _), row in zip(edges(nodes), permuted[kind], strict=True):
