@@ -29,7 +29,7 @@ CONTROLS = ("shuffled", "fa")
 
 
 def one_channel_of_many(stream):
-    """The class is how loud the first channel is; the others are as loud as they like. Their random mixtures in an untrained stem say little."""
+    """The class is how loud the first channel is; the others are as loud as they like, and an untrained stem mixes them all."""
     labels = stream.integers(0, 2, IMAGES)
     images = stream.normal(size=(IMAGES, CHANNELS, 8, 8)) * stream.uniform(0.5, 1.5, (IMAGES, CHANNELS, 1, 1))
     images[:, 0] = stream.normal(size=(IMAGES, 8, 8)) * np.where(labels, 1.6, 0.6)[:, None, None]
