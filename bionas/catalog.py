@@ -57,8 +57,11 @@ SEARCHERS = {
     ),
     "random": Searcher("bionas.search.random", ("candidates",)),
 }
-# A null search chooses by shuffled labels: what it finds is found in noise, and a real search has to beat it.
-METHODS = (*SEARCHERS, "darts-null", "eg-null")
+# Random search again, with as many epochs as make the multiply-adds of DARTS: a path costs about a twentieth of the mixture.
+METHODS = (*SEARCHERS, "random-work")
+
+# What a cell is trained as, beside under a single rule: as searched, and the controls, which are trained like it.
+ASSIGNMENTS = ("searched", "shuffled", "uninformed", "random")
 
 GENOTYPES = ("biodarts", "darts_v1", "darts_v2")  # published; bionas.space.PUBLISHED
 
@@ -112,6 +115,16 @@ ATTACKS = {
         for pixels in (1, 2, 3, 4, 5)
     },
 }
+
+
+def base(method: str) -> str:
+    """Return the name in SEARCHERS of a method."""
+    return method.removesuffix("-work")
+
+
+def searcher(method: str) -> Searcher:
+    """Return whose module and settings a method uses."""
+    return SEARCHERS[base(method)]
 
 
 def choose(what: str, name: object, allowed: Collection[str]) -> str:

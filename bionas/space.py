@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bionas import catalog
@@ -158,27 +158,12 @@ class Genotype:
             }
         )
 
-    def assigned(self, rules: str, seed: int = 0) -> Genotype:
-        """Return the topology under `searched` rules, `shuffled` ones, or a single one.
-
-        `shuffled` permutes the rules of the genes that carry weights, by the seed; if that changes nothing, it raises ValueError.
-        """
-        if rules == "searched":
-            return self
-        carriers = self.carriers()
-        if rules != "shuffled":
-            return self.with_rules(dict.fromkeys(carriers, catalog.choose("rules", rules, catalog.RULES)))
-        have = [getattr(self, kind)[i][0].rule for kind, i in carriers]
-        if len(set(have)) < 2:
-            raise ValueError("rules: shuffling changes nothing, because all genes follow one rule")
-        stream = random.Random(f"shuffle {seed}")
-        permuted = have
-        while permuted == have:
-            permuted = stream.sample(have, len(have))
-        return self.with_rules(dict(zip(carriers, permuted, strict=True)))
+    def assigned(self, rule: str) -> Genotype:
+        """Return the topology under a single rule."""
+        return self.with_rules(dict.fromkeys(self.carriers(), catalog.choose("rules", rule, catalog.RULES)))
 
 
-def derive(weights: dict[str, Sequence[Sequence[float]]], space: SearchSpace, nodes: int) -> Genotype:
+def derive(weights: Mapping[str, Sequence[Sequence[float]]], space: SearchSpace, nodes: int) -> Genotype:
     """Return the genotype of mixing weights {cell: (edges, candidates)}: DARTS's rule (Liu et al. 2018, §2.4).
 
     Each node keeps the two edges whose best candidate other than `none` weighs most, with that candidate; ties go to the first.
@@ -197,6 +182,22 @@ def derive(weights: dict[str, Sequence[Sequence[float]]], space: SearchSpace, no
             genes += [(best[source, target][1], source) for source in kept]
         cells[kind] = tuple(genes)
     return Genotype(**cells)
+
+
+def uninformed(weights: Mapping[str, Sequence[Sequence[float]]], space: SearchSpace, nodes: int, seed: int) -> Genotype:
+    """Derive a genotype of a search's own mixing weights, permuted within every edge over the candidates that are allowed there.
+
+    How far a candidate stands out of its edge is the search's; which one does is chance. Nothing was trained to be wrong.
+    """
+    stream = random.Random(f"uninformed {seed}")
+    permuted: dict[str, Sequence[list[float]]] = {}
+    for kind in ("normal", "reduce"):
+        permuted[kind] = [list(row) for row in weights[kind]]
+        for (source, _), row in zip(edges(nodes), permuted[kind], strict=True):
+            own = [i for i, ok in enumerate(space.allowed(edge_stride(kind == "reduce", source))) if ok]
+            for i, weight in zip(own, stream.sample([row[i] for i in own], len(own)), strict=True):
+                row[i] = weight
+    return derive(permuted, space, nodes)
 
 
 def random_genotype(space: SearchSpace, nodes: int, seed: int | str) -> Genotype:

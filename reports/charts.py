@@ -23,7 +23,7 @@ from reports.tables import Block, Results, SearchGroup, Variant
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 # Okabe and Ito's colours, told apart by colour-blind readers, too.
 COLOURS = {"bp": "#4b5563", "fa": "#d55e00", "usf": "#0072b2", "brsf": "#009e73", "frsf": "#cc79a7", "dfa": "#56b4e9"}
-COLOURS |= {"searched": "#1f2933", "shuffled": "#9aa5b1"}
+COLOURS |= {"searched": "#1f2933", "shuffled": "#9aa5b1", "uninformed": "#b8a9c9", "random": "#8c6d46"}
 SPARE = "#e69f00"
 DASHES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.", (0, (1, 3)), (0, (5, 4, 1, 4)), (0, (8, 2)))  # by network and protocol
 STYLE: dict[Any, Any] = {
@@ -161,7 +161,7 @@ def searches(groups: Sequence[SearchGroup]) -> Markup:
                     continue
                 columns = [run.arrays[f"curves/{column}"] for run in group.runs.values()]
                 label = f"{group.label} on {group.dataset}" if several else group.label
-                dots = column == "val_accuracy" and group.method == "random"  # judged once, at the end
+                dots = column == "val_accuracy" and group.method.startswith("random")  # judged once, at the end
                 _draw(axes, columns, shades[i % len(shades)], label, "-" if i < len(shades) else "--", "o" if dots else None)
             axes.set_title(title)
             axes.set_xlabel("epoch")

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from bionas.dataset import Augment
 from bionas.rules import Feedback
-from bionas.seeds import generator
 from bionas.space import Genotype, derive
 from bionas.supernet import Paths, Supernet
 from bionas.training.data import Split, TrainingData, part
@@ -48,10 +47,7 @@ class WeightSettings:
 
 @dataclass(frozen=True)
 class SearchData:
-    """The two halves. Both are augmented in training, as DARTS does; `held_out` is the second half as it is.
-
-    Under `null` the labels by which α is chosen are shuffled: whatever that search finds, it finds in noise.
-    """
+    """The two halves. Both are augmented in training, as DARTS does; `held_out` is the second half as it is."""
 
     weights: TrainingData
     alphas: TrainingData
@@ -59,7 +55,7 @@ class SearchData:
     seed: int
 
     @classmethod
-    def split(cls, training: Split, augment: Augment, batch_size: int, seed: int, null: bool, images: int = 0) -> SearchData:
+    def split(cls, training: Split, augment: Augment, batch_size: int, seed: int, images: int = 0) -> SearchData:
         """Halve a training split, or so many images of it, stratified. Raises ValueError if a class has fewer than two images."""
         if images > len(training):
             raise ValueError(f"search: {images} images asked for; the training split has {len(training)}")
@@ -69,11 +65,7 @@ class SearchData:
         if counts.min() < 2:
             raise ValueError(f"search: class {int(counts.argmin())} has {int(counts.min())} training images; halving needs at least 2")
         first, second = part(training, 0.5, seed)
-        judged = second
-        if null:
-            order = torch.randperm(len(second), generator=generator(seed, "null labels"))
-            judged = Split(second.images, second.labels[order.to(second.labels.device)])
-        return cls(TrainingData(first, augment, batch_size, seed), TrainingData(judged, augment, batch_size, seed + 2**31), second, seed)
+        return cls(TrainingData(first, augment, batch_size, seed), TrainingData(second, augment, batch_size, seed + 2**31), second, seed)
 
 
 @dataclass

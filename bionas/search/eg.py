@@ -10,6 +10,9 @@ Once an epoch, after a warm-up, N runs of CMA-ES explore mixtures on one batch o
 Why kept, why diagonal: on a separable quadratic in 588 dimensions (λ = 50, 35 epochs of 3 generations) runs that start anew end at
 σ = 0.47 of 0.5 and 16 % of the loss; kept ones at σ = 0.13 and 8 %, with a diagonal covariance 7 % (test_search.py measures it).
 
+A.4.2's fitness, which is minimised, *adds* the likeness to α of an individual that is better than α, and subtracts a worse one's: the
+best of the better ones is the one least like α, and a worse one is forgiven up to 2η (0.8 nats) for being like it.
+
 pycma's covariance update stands for the printed one (m^t where A.4.2 prints m^{t+1}). Fitness looks at outputs alone, so what
 `darts.py` says about rules holds here, too.
 """
@@ -164,26 +167,30 @@ def _step_alpha(state: SearchState, alphas: Tensor, settings: Settings, runs: di
 
 
 def _fitness_batch(data: SearchData, settings: Settings, epoch: int) -> tuple[Tensor, Tensor]:
-    """One batch of the second half for all of an epoch's individuals, as its images are, with the judging labels."""
+    """One batch of the second half for all of an epoch's individuals, as its images are."""
     judged = data.alphas.split
     order = torch.randperm(len(judged), generator=generator(data.seed, "fitness", epoch))
     return next(judged.at(order[: settings.fitness_images]).chunks(settings.fitness_images))
 
 
 def _fitness(z: np.ndarray, alphas: Tensor, before: float, supernet: Supernet, batch: tuple[Tensor, Tensor], settings: Settings) -> float:
-    """ζL₁ ∓ ηL₂, minimised: cross-entropy, and likeness to α, which is sought by who is better than α and shunned by who is not."""
+    """ζL₁ ± ηL₂, minimised: cross-entropy, and likeness to α, which counts against who is at least as good as α and for who is worse."""
     choices, likeness = _decode(z, alphas, supernet, settings)
     loss, accuracy = _outcome(supernet, choices, batch)
     return settings.zeta * loss + (settings.eta if accuracy >= before else -settings.eta) * likeness
 
 
 def _decode(z: np.ndarray, alphas: Tensor, supernet: Supernet, settings: Settings) -> tuple[dict[str, Tensor], float]:
-    """Return the mixture that an individual stands for, and its likeness to α (a cosine)."""
+    """Return the mixture that an individual stands for, and its likeness to α: a cosine, over what is allowed.
+
+    The public code's is the mean over edges, of softmax(α) and the individual, and lies in [0, 1].
+    """
     individual = torch.tensor(z, dtype=alphas.dtype)
     device = supernet.alphas["normal"].device
     if settings.variant != "released":
         moved = {kind: part.to(device) for kind, part in unflat(individual, supernet).items()}
-        return supernet.mixture(moved), F.cosine_similarity(individual, alphas, dim=0).item()
+        allowed = ~torch.cat([supernet.get_buffer(f"barred_{kind}").cpu().flatten() for kind in KINDS])
+        return supernet.mixture(moved), F.cosine_similarity(individual[allowed], alphas[allowed], dim=0).item()
     rows = {kind: F.normalize(part, dim=1) for kind, part in unflat(individual, supernet).items()}
     softened = _softmaxed(unflat(alphas, supernet))
     cosines = torch.cat([F.cosine_similarity(softened[kind], rows[kind], dim=1) for kind in KINDS])

@@ -1,6 +1,8 @@
 """Random search with weight sharing (Li & Talwalkar 2019): the control that a search has to beat at equal cost.
 
-Every step trains the path of a random genotype; afterwards `candidates` random genotypes are ranked on the second half.
+Every step trains the path of a random genotype; afterwards `candidates` random genotypes are ranked on the second half. A path costs
+about a twentieth of the mixture, so at equal images its supernet has seen a twentieth of the arithmetic; `random-work` is the same
+search with as many epochs as make up for it.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def search(state: SearchState, data: SearchData, weights: WeightSettings, settin
 
 @torch.no_grad()
 def path_accuracy(state: SearchState, data: SearchData, paths: Paths) -> float:
-    """Return the accuracy of one path on the judging labels, in percent; by batch statistics, since paths share BatchNorms."""
+    """Return the accuracy of one path on the second half, in percent; by batch statistics, since paths share BatchNorms."""
     judged = data.alphas.split
     correct = 0
     with steady(state.learning()):

@@ -65,8 +65,10 @@ class Batches:
 def training(network, rule, side=32, device="meta", **changes):
     """A training's state, and its step as a function."""
     if network == "cells":
-        rules = {"rules": rule} if rule in catalog.RULES else {"rules": "searched"}
-        model = Network(PUBLISHED["biodarts"].assigned(**rules), 3, 10, 4, 3, side, auxiliary=True, scope="all", outer_rule="brsf")
+        cell = PUBLISHED["biodarts"]
+        model = Network(
+            cell.assigned(rule) if rule in catalog.RULES else cell, 3, 10, 4, 3, side, auxiliary=True, scope="all", outer_rule="brsf"
+        )
     else:
         model = catalog.load(catalog.MODELS[network])(rule, 10, 3)
     settings = TrainSettings(epochs=2, batch_size=4, **(TRAINING | changes))

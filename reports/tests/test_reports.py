@@ -60,7 +60,14 @@ def search(seed, method="darts", judged=80.0):
     cells = {
         kind: [["sep_conv_3x3:usf", 0], ["max_pool_3x3", 1], ["skip_connect", 2], ["dil_conv_5x5:fa", 1]] for kind in ("normal", "reduce")
     }
-    metrics = {"val_accuracy": judged + seed, "alpha_span": 0.1, "candidates": 8, "images_trained": 10, "images_judged": 20}
+    metrics = {
+        "val_accuracy": judged + seed,
+        "alpha_span": 0.1,
+        "candidates": 8,
+        "images_trained": 10,
+        "images_judged": 20,
+        "multiply_adds": 3 * 10**12,
+    }
     curves = {"curves/val_accuracy": np.array([50.0, 80.0]), "curves/alpha_span": np.array([0.0, 0.1])}
     run = store.Run("search", entry["id"], {}, "ok", {**metrics, "genotype": json.dumps(cells)}, curves, {"search_seconds": 90.0})
     return entry, run
@@ -105,6 +112,11 @@ def test_difference_to_bp_is_paired_by_seed_with_a_t_interval_from_three_seeds_o
     (block,) = tables.read(metrics([*TRIALS, trial("bp", 2, 1.0), trial("fa", 2, 6.0)])).blocks
     # differences 4, 6 and 5: mean 5, sd 1, half-width 4.3027 / √3
     assert block.difference(block.variants[1], "test_error") == "+5.00 [+2.52, +7.48]"
+
+
+def test_what_a_search_computed_stands_beside_how_many_images_it_saw(metrics, tmp_path):
+    render.main([str(metrics(TRIALS, searches=[search(0)])), str(tmp_path / "page.html")])
+    assert '>10 / 20</td><td class="num">3 T</td>' in (tmp_path / "page.html").read_text()
 
 
 def test_a_diverged_seed_leaves_the_other_seeds_columns_alone(metrics):

@@ -43,6 +43,17 @@ def network(genotype: Genotype, images: Images, channels: int, cells: int) -> in
     return _stacked(images, channels, cells, len(genotype.normal) // 2, inside)
 
 
+def weights_by_gene(genotype: Genotype, channels: int, cells: int) -> dict[tuple[str, int], int]:
+    """Return the weights of every (cell, gene), over all of the network's cells."""
+    found = {(kind, i): 0 for kind, genes in genotype.cells() for i in range(len(genes))}
+    for at in range(cells):
+        channels *= 2 if at in reductions(cells) else 1
+        kind = "reduce" if at in reductions(cells) else "normal"
+        for i, (candidate, source) in enumerate(dict(genotype.cells())[kind]):
+            found[kind, i] += operation(_weighted(candidate, edge_stride(kind == "reduce", source)), channels, side=1)
+    return found
+
+
 def mean_network(space: SearchSpace, nodes: int, images: Images, channels: int, cells: int) -> int:
     """The derived network of a genotype that is not known yet: the mean over the space, every candidate alike likely."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def of_search(search: Search) -> Price:
     epochs, half = settings["epochs"], (settings["images"] or size.train) // 2
     space = SearchSpace(search.rule_set, settings["space"], none=search.method.startswith("darts"))
     dimensions = (images, settings["channels"], settings["cells"])
-    if search.method == "random":
+    if search.method.startswith("random"):
         each = cost.mean_network(space, settings["nodes"], *dimensions)
         learned, judged = epochs * half, settings["candidates"] * half
     else:
@@ -70,6 +70,17 @@ def of_search(search: Search) -> Price:
             an_epoch = settings["restarts"] * settings["generations"] * a_generation + 1
             judged += (epochs - settings["warmup"]) * an_epoch * settings["fitness_images"]
     return Price(epochs, learned + judged, (LEARNING * learned + judged) * each, RUN_FILE)
+
+
+def epochs_of_equal_work(search: Search) -> int:
+    """Return the epochs by which a random search makes the multiply-adds of DARTS with its settings; no fewer than its own."""
+
+    def work(**other: Any) -> int:
+        return of_search(replace(search, settings={**search.settings, **other})).flops
+
+    ranking = work(epochs=0)
+    darts = of_search(replace(search, method="darts")).flops
+    return max(search.settings["epochs"], round((darts - ranking) / (work(epochs=1) - ranking)))
 
 
 def of_trial(trial: Trial, parent: Search | None) -> Price:
@@ -124,7 +135,7 @@ def memory(searches: Mapping[str, Search]) -> tuple[Search, int, int] | None:
 
     Nothing without a search that mixes, since a path, as random search trains it, needs little; nor if all insist on a CPU.
     """
-    mixing = [search for search in searches.values() if search.method != "random" and search.device != "cpu"]
+    mixing = [search for search in searches.values() if not search.method.startswith("random") and search.device != "cpu"]
     if not mixing:
         return None
 

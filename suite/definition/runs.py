@@ -93,7 +93,7 @@ class Search(Planned):
     @property
     def metrics(self) -> list[str]:
         """What `expect` may bound."""
-        return ["train_loss", "train_accuracy", "val_accuracy"] + (["val_loss"] if self.method != "random" else [])
+        return ["train_loss", "train_accuracy", "val_accuracy"] + (["val_loss"] if not self.method.startswith("random") else [])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +101,8 @@ class Trial(Planned):
     """One network trained under one assignment of rules with one seed.
 
     `network` is a model's, a published genotype's or a search's name; `parent` the search that makes its genotype, by id. `rules` is
-    a rule, or searched, or shuffled. `of_seed` is the definition's seed of a retraining, whose own is another; `tuning` the trials
-    that choose the learning rate, by rate, of a trial whose settings say `tuned`.
+    a rule, or one of the catalog's ASSIGNMENTS. `of_seed` is the definition's seed of a retraining, whose own is another; `tuning` the
+    trials that choose the learning rate, by rate, of a trial whose settings say `tuned`.
     """
 
     STAGE, OWN = "trial", ("network", "parent", "rules")

@@ -28,7 +28,7 @@ def schema() -> dict[str, Any]:
         "presets": list(catalog.PRESETS),
         "methods": list(catalog.METHODS),
         "genotypes": list(catalog.GENOTYPES),
-        "assignments": ["searched", "shuffled", *catalog.RULES],
+        "assignments": [*catalog.ASSIGNMENTS, *catalog.RULES],
     }
     raw = yaml.safe_load((HERE / "schema.yaml").read_text())
     sections = raw["properties"]

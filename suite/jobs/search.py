@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bionas.space import SearchSpace
 from suite import store
+from suite.definition import cost
 from suite.jobs import machine, parameters
 from suite.jobs.checkpoint import Checkpoint
 from suite.jobs.progress import Bar
@@ -33,19 +35,17 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     from bionas.networks import Options, account, initialise
     from bionas.networks.cells import check_image_size
     from bionas.search.common import SearchData, SearchState, WeightSettings
-    from bionas.space import SearchSpace
     from bionas.supernet import Supernet, initialise_alphas
     from bionas.training import data
 
     content = dataset.read(args.data)
     check_image_size(content.image_shape[1])
-    null = params["method"].endswith("-null")
-    method = import_module(catalog.SEARCHERS[params["method"].removesuffix("-null")].module)
+    method = import_module(catalog.searcher(params["method"]).module)
     weights, own = parameters.chosen(WeightSettings, settings), parameters.chosen(method.Settings, settings)
     training = data.Split.of(content.train_images, content.train_labels, here.device)
     augment = content.augment if settings["augment"] else dataset.Augment()
     crop_and_flip = dataset.Augment(augment.crop, augment.flip)
-    halves = SearchData.split(training, crop_and_flip, settings["batch_size"], seed, null, settings["images"])
+    halves = SearchData.split(training, crop_and_flip, settings["batch_size"], seed, settings["images"])
     space = SearchSpace(params["rule_set"], settings["space"], none=method.NONE)
     size = {name: settings[name] for name in ("channels", "cells", "nodes")}
     options = parameters.chosen(Options, {**settings, "mean": content.mean, "std": content.std})
@@ -82,8 +82,11 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
                 checkpoint.save({"search": state.state_dict(), "seconds": seconds})
 
     metrics: dict[str, Any] = {name: column[-1] for name, column in state.curves.items() if name != "lr" and column[-1] == column[-1]}
-    metrics |= {"num_parameters": account.num_parameters(supernet), "candidates": len(space)}
+    metrics |= {"num_parameters": account.num_parameters(supernet), "candidates": max(sum(space.allowed(stride)) for stride in (1, 2))}
     metrics |= {f"images_{kind}": count for kind, count in state.passes.items()}
+    metrics["multiply_adds"] = _multiply_adds(
+        state.passes, space, method.MIXES, cost.Images(*content.image_shape[:2], len(content.classes)), size
+    )
     metrics["dataset_checksum"] = content.checksum
     if state.genotype:
         metrics["genotype"] = state.genotype
@@ -106,6 +109,12 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     store.write(out, run)
     checkpoint.remove()
     print(f"{params['id']}: {state.genotype or state.status}; wrote {out}", flush=True)
+
+
+def _multiply_adds(passes: dict[str, int], space: SearchSpace, mixes: bool, images: cost.Images, size: dict[str, int]) -> int:
+    """Return those of convs and linears, a backward pass as two forward ones: through the mixture, or through the mean path."""
+    each = cost.supernet(space, images, **size) if mixes else cost.mean_network(space, images=images, **size)
+    return (3 * passes["trained"] + passes["judged"]) * each
 
 
 def _search_line(state: Any, epochs: int, seconds: float) -> str:

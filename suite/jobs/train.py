@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import store
+from suite.definition import cost
 from suite.jobs import machine, network, parameters
 from suite.jobs.checkpoint import Checkpoint
 from suite.jobs.progress import Bar
@@ -21,16 +22,24 @@ def train(args: argparse.Namespace, stop: StopFlag) -> None:
     params, out = parameters.read(args.params, "trial"), args.out / "train.h5"
     with turn(out, params["id"], params, stop) as mine:
         if mine:
-            genotype, skip = _genotype(params, args.search)
+            genotype, told, skip = _genotype(params, args.search)
             rate, skip = (None, skip) if skip else _rate(params, args.tuning)
             if skip:
                 store.write(out, store.Run(stage="train", id=params["id"], params=params, status=f"skipped({skip})"))
                 print(f"{params['id']}: skipped({skip}); wrote {out}", flush=True)
             else:
-                _train(params, genotype, rate, args, stop, out)
+                _train(params, genotype, told, rate, args, stop, out)
 
 
-def _train(params: dict[str, Any], genotype: str | None, rate: Rates | None, args: argparse.Namespace, stop: StopFlag, out: Path) -> None:
+def _train(
+    params: dict[str, Any],
+    genotype: str | None,
+    told: dict[str, Any],
+    rate: Rates | None,
+    args: argparse.Namespace,
+    stop: StopFlag,
+    out: Path,
+) -> None:
     settings, seed = {**params["settings"], **({"lr": rate.chosen} if rate else {})}, params["seed"]
     here = machine.set_up(params["device"], params["threads"], seed, stop)
     from bionas import dataset
@@ -97,7 +106,7 @@ def _train(params: dict[str, Any], genotype: str | None, rate: Rates | None, arg
     metrics |= {"train_images": len(kept), "test_images": len(content.test_labels)}
     metrics["dataset_checksum"] = content.checksum
     if genotype:
-        metrics |= {"genotype": genotype, "auxiliary": _auxiliary(model, settings)}
+        metrics |= {"genotype": genotype, **told, "auxiliary": _auxiliary(model, settings)}
     run = store.Run(
         stage="train",
         id=params["id"],
@@ -115,13 +124,15 @@ def _train(params: dict[str, Any], genotype: str | None, rate: Rates | None, arg
     print(f"{params['id']}: {found if state.status == 'ok' else state.status}; wrote {out} and {weights}", flush=True)
 
 
-def _genotype(params: dict[str, Any], search_file: Path | None) -> tuple[str | None, str | None]:
-    """Return (the genotype under its rules, as JSON; or None for a model) and the reason to skip the trial, if there is one."""
+def _genotype(params: dict[str, Any], search_file: Path | None) -> tuple[str | None, dict[str, Any], str | None]:
+    """Return (the genotype under its rules, as JSON; or None for a model), metrics of it, and the reason to skip the trial, if any."""
     from bionas import catalog
-    from bionas.space import PUBLISHED, Genotype
+    from bionas.shuffle import shuffled
+    from bionas.space import PUBLISHED, Genotype, SearchSpace, random_genotype, uninformed
 
+    rules, settings, seed = params["rules"], params["settings"], params.get("of_seed", params["seed"])  # a retraining retrains the same
     if params["network"] in catalog.MODELS:
-        return None, None
+        return None, {}, None
     if params["parent"] is None:
         found = PUBLISHED[catalog.choose("genotype", params["network"], catalog.GENOTYPES)]
     else:
@@ -130,13 +141,27 @@ def _genotype(params: dict[str, Any], search_file: Path | None) -> tuple[str | N
         searched = store.read(search_file)
         if searched.id != params["parent"]:
             raise ValueError(f"{search_file}: is search {searched.id}; this trial belongs to {params['parent']}")
+        nodes, set_up = searched.params["settings"]["nodes"], (searched.params["rule_set"], searched.params["settings"]["space"])
+        if rules == "random":  # of the space alone: whatever became of the search
+            return random_genotype(SearchSpace(*set_up, none=False), nodes, f"trial {seed}").to_json(), {}, None
         if searched.status != "ok":
-            return None, f"parent {searched.status}"
+            return None, {}, f"parent {searched.status}"
+        if rules == "uninformed":
+            space = SearchSpace(*set_up, none="none" in searched.arrays["alphas/candidates"])
+            last = {kind: searched.arrays[f"alphas/{kind}"][-1].tolist() for kind in ("normal", "reduce")}
+            return uninformed(last, space, nodes, seed).to_json(), {}, None
         found = Genotype.from_json(searched.metrics["genotype"])
+    if rules == "searched":
+        return found.to_json(), {}, None
+    if rules != "shuffled":
+        return found.assigned(rules).to_json(), {}, None
+    weights = cost.weights_by_gene(found, settings["channels"], settings["cells"])
     try:
-        return found.assigned(params["rules"], params.get("of_seed", params["seed"])).to_json(), None
+        control = shuffled(found, weights, seed, released=not settings["skip_rules"])
     except ValueError as error:
-        return None, str(error).partition(": ")[2]
+        return None, {}, str(error).partition(": ")[2]
+    told = {"carriers": control.carriers, "rules_changed": control.rules_changed, "weights_moved": control.weights_moved}
+    return control.genotype.to_json(), told, None
 
 
 def _rate(params: dict[str, Any], files: list[Path]) -> tuple[Rates | None, str | None]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from bionas import catalog
 from bionas.space import SKIP_RULES
-from suite.definition import schema
+from suite.definition import price, schema
 from suite.definition.benchmark import RETRAINING, Attacks, Benchmark, Cells, Tune
 from suite.definition.runs import Evaluation, Search, Trial, tuners
 from suite.plan.comparisons import Comparison, compared
@@ -123,13 +123,16 @@ def plan(benchmark: Benchmark) -> Plan:
 def _searches(benchmark: Benchmark, protocol: str) -> Iterator[Search]:
     for search in benchmark.searches:
         for dataset, method, (set_name, rules) in itertools.product(benchmark.datasets, search.methods, search.rule_sets.items()):
-            searcher = catalog.SEARCHERS[method.removesuffix("-null")]
-            merged, overrides = _settings("search", protocol, search.settings, method.removesuffix("-null"))
+            searcher = catalog.searcher(method)
+            merged, overrides = _settings("search", protocol, search.settings, catalog.base(method))
             foreign = {name for other in catalog.SEARCHERS.values() if other is not searcher for name in other.settings}
             settings = _relevant({k: v for k, v in merged.items() if k not in foreign}, set(rules))
             for seed in benchmark.seeds:
                 own = {"name": f"{method}-{set_name}", "method": method, "rule_set": rules}
-                yield _fill(Search, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+                found = _fill(Search, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+                if method == "random-work" and not benchmark.tiny:
+                    found = dataclasses.replace(found, settings={**settings, "epochs": price.epochs_of_equal_work(found)})
+                yield found
 
 
 def _model_trials(benchmark: Benchmark, protocol: str, skipped: dict[str, str]) -> Iterator[Trial]:
@@ -160,15 +163,21 @@ def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: li
                 if parent and len(parent.rule_set) == 1 and rules == "shuffled":
                     skipped[f"{network} shuffled"] = "its rule set has one rule, so that shuffling changes nothing"
                     continue
+                if not parent and rules in ("uninformed", "random"):
+                    skipped[f"{network} {rules}"] = "no search found it whose α could be permuted, or whose space drawn from"
+                    continue
+                if parent and parent.method.startswith("random") and rules == "uninformed":
+                    skipped[f"{network} uninformed"] = "random search moves no α; `random` is its genotype without a ranking"
+                    continue
                 if parent and parent.rule_set == (rules,) and "searched" in cells.rules and _as_searched(rules, merged):
                     skipped[f"{network} under {rules}"] = "that is the network as searched"
                     continue
                 if not parent and network.startswith("darts_v") and rules in ("shuffled", "bp"):
                     skipped[f"{network} {rules}"] = "DARTS's own genotypes are BP's already, which `searched` says"
                     continue
-                mentioned = set(catalog.RULES) if rules in ("searched", "shuffled") else {rules}
+                mentioned = set(catalog.RULES) if rules in catalog.ASSIGNMENTS else {rules}
                 settings = _relevant(merged, mentioned | {merged["outer_rule"]})
-                by_bp = rules == "bp" or (parent is not None and parent.rule_set == ("bp",) and rules == "searched")
+                by_bp = rules == "bp" or (parent is not None and parent.rule_set == ("bp",) and rules in catalog.ASSIGNMENTS)
                 evaluation = _evaluation(benchmark.attacks, by_bp and merged["outer_rule"] == "bp", True, skipped)
                 own = {"network": network, "parent": parent and parent.id, "rules": rules, "evaluation": evaluation}
                 trial = _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)

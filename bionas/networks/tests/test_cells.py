@@ -8,6 +8,7 @@ from torch import nn
 from bionas import catalog
 from bionas.networks import account
 from bionas.networks.cells import Network, auxiliary_pool, drop_path
+from bionas.shuffle import shuffled
 from bionas.space import PUBLISHED, SearchSpace, random_genotype
 from bionas.supernet import Supernet
 
@@ -45,8 +46,10 @@ def test_half_of_biodarts_follows_a_rule(released, layers, share):
 
 def test_single_rule_variants_leave_the_same_layers_on_bp():
     outer = {}
-    for rules in ("searched", "shuffled", *BIO):
-        network = Network(PUBLISHED["biodarts"].assigned(rules), 3, 10, 8, 6, 32)
+    cell = PUBLISHED["biodarts"]
+    assignments = {"searched": cell, "shuffled": shuffled(cell, dict.fromkeys(cell.carriers(), 1), 0).genotype}
+    for rules, genotype in (assignments | {rule: cell.assigned(rule) for rule in BIO}).items():
+        network = Network(genotype, 3, 10, 8, 6, 32)
         outer[rules] = {name for name, m in network.named_modules() if getattr(m, "rule", None) == "bp"}
     assert len({frozenset(names) for names in outer.values()}) == 1 and outer["fa"]
 
@@ -101,9 +104,10 @@ def test_images_that_cannot_be_halved_twice_are_refused(size):
         Network(PUBLISHED["biodarts"], 1, 10, 4, 3, size)
 
 
-@pytest.mark.parametrize("rules", ["searched", "shuffled", *catalog.RULES])
-def test_every_assignment_learns(rules):
-    network = Network(random_genotype(SearchSpace(BIO), 2, 3).assigned(rules), 1, 10, 4, 3, 8)
+@pytest.mark.parametrize("rule", [None, *catalog.RULES])
+def test_every_assignment_learns(rule):
+    mixed = random_genotype(SearchSpace(BIO), 2, 3)
+    network = Network(mixed.assigned(rule) if rule else mixed, 1, 10, 4, 3, 8)
     network(torch.rand(3, 1, 8, 8)).square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 

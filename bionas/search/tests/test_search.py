@@ -33,13 +33,13 @@ def images(n=32):
     return Split.of(rng.integers(0, 256, (n, 1, 4, 4), dtype=np.uint8), np.arange(n) % 4, torch.device("cpu"))
 
 
-def start(method, rules=("usf", "brsf"), null=False, weights=WEIGHTS):
+def start(method, rules=("usf", "brsf"), weights=WEIGHTS):
     module, settings = METHODS[method]
     space = SearchSpace(rules, "repaired", none=module.NONE)
     net = Supernet(space, 1, 4, 2, 3, 1, fused=module.MIXES)
     state = SearchState.start(initialise_alphas(parts.initialise(net, 0), 0), WEIGHTS)
     module.prepare(state, settings)
-    data = SearchData.split(images(), Augment(crop=1), WEIGHTS.batch_size, 0, null)
+    data = SearchData.split(images(), Augment(crop=1), WEIGHTS.batch_size, 0)
     return state, data, module.search(state, data, weights, settings)
 
 
@@ -130,23 +130,16 @@ def test_alpha_gradients_take_no_share_of_the_clipping():
 
 
 def test_halves_are_disjoint_stratified_and_whole():
-    data = SearchData.split(images(), Augment(), 8, 0, null=False)
+    data = SearchData.split(images(), Augment(), 8, 0)
     rows = [{image.numpy().tobytes() for image in part.images} for part in (data.weights.split, data.held_out)]
     assert not rows[0] & rows[1] and len(rows[0] | rows[1]) == 32
     assert torch.bincount(data.held_out.labels).tolist() == [4, 4, 4, 4]
 
 
-def test_a_null_search_judges_by_shuffled_labels_and_is_measured_by_true_ones():
-    data = SearchData.split(images(), Augment(), 8, 0, null=True)
-    judged = data.alphas.split
-    assert torch.equal(judged.images, data.held_out.images) and not torch.equal(judged.labels, data.held_out.labels)
-    assert torch.equal(judged.labels.bincount(), data.held_out.labels.bincount())
-
-
 def test_a_class_with_one_image_cannot_be_halved():
     few = Split(images().images[:5], torch.tensor([0, 0, 1, 1, 2]))
     with pytest.raises(ValueError, match="class 2 has 1 training images"):
-        SearchData.split(few, Augment(), 8, 0, null=False)
+        SearchData.split(few, Augment(), 8, 0)
 
 
 class TestEvolution:
@@ -170,7 +163,7 @@ class TestEvolution:
         assert self.log("eg")[1].extra["told"][0] != [] and len(self.log("eg")[1].extra["told"][0]) == 4
         assert self.log("eg paper")[1].extra["told"] == [[], []]
 
-    def test_compound_fitness_seeks_likeness_where_it_is_better_and_shuns_it_where_it_is_not(self):
+    def test_likeness_counts_against_who_is_better_than_alpha_and_for_who_is_worse(self):
         """A.4.2: ζL₁ − ηL₂ if Acc(α) > Acc(z), else ζL₁ + ηL₂, minimised."""
         state, data, _ = start("eg")
         settings = METHODS["eg"][1]
@@ -181,6 +174,28 @@ class TestEvolution:
         better = eg._fitness(z, alphas, accuracy, state.supernet, batch, settings)
         worse = eg._fitness(z, alphas, accuracy + 1, state.supernet, batch, settings)
         assert better == pytest.approx(loss + 0.4, rel=1e-5) and worse == pytest.approx(loss - 0.4, rel=1e-5)
+        assert better - worse == pytest.approx(0.8, rel=1e-5)  # 2η, to the disadvantage of the better one
+
+    def test_likeness_is_over_what_is_allowed_alone(self):
+        bio = SearchSpace(("fa", "usf", "brsf", "frsf"), none=False)
+        net = Supernet(bio, 1, 4, 2, 3, 4)
+        barred = torch.cat([getattr(net, f"barred_{kind}").flatten() for kind in common.KINDS])
+        # Of 28 edges: 8 of stride 2 bar the plain skip, 20 of stride 1 three skips with rules.
+        assert barred.sum() == 8 * 1 + 20 * 3 == 68
+        generator = torch.Generator().manual_seed(0)
+        alphas, z = torch.randn(2, len(barred), generator=generator).unbind()
+        settings = METHODS["eg"][1]
+        _, likeness = eg._decode(z.numpy(), alphas, net, settings)
+        a, b = alphas[~barred].double().numpy(), z[~barred].double().numpy()
+        assert likeness == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), rel=1e-5)
+        _, other = eg._decode(torch.where(barred, 100.0, z).numpy(), alphas, net, settings)
+        assert other == likeness
+
+    def test_likeness_in_the_papers_space_is_over_everything(self):
+        net = Supernet(SearchSpace(("fa", "usf", "brsf", "frsf"), "paper", none=False), 1, 4, 2, 3, 1)
+        alphas, z = torch.randn(2, eg.flat(net.alphas).numel(), generator=torch.Generator().manual_seed(0)).unbind()
+        _, likeness = eg._decode(z.numpy(), alphas, net, METHODS["eg paper"][1])
+        assert likeness == pytest.approx(torch.nn.functional.cosine_similarity(z, alphas, dim=0).item(), rel=1e-6)
 
 
 def test_keeping_a_run_over_epochs_is_what_lets_it_adapt_in_588_dimensions():

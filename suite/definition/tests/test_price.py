@@ -48,6 +48,16 @@ def test_at_one_pixel_a_layer_costs_its_weights():
     assert cost.network(genotype, images, 8, 5) == sum(weights for _, weights in account.layers_by_rule(built).values())
 
 
+@pytest.mark.parametrize("released", [False, True])
+def test_weights_by_gene_are_those_of_the_built_network(released):
+    """A single gene under FA in a network of BP: what the built network has under FA is what the gene was said to have."""
+    for genotype in (PUBLISHED["biodarts"], random_genotype(SearchSpace(BIO), 3, 5)):
+        found, plain = cost.weights_by_gene(genotype, 8, 5), genotype.assigned("bp")
+        for carrier in genotype.carriers(released):
+            built = Network(plain.with_rules({carrier: "fa"}), 3, 10, 8, 5, 16, released=released)
+            assert account.layers_by_rule(built)["fa"][1] == found[carrier] > 0
+
+
 def test_every_data_set_has_a_size():
     assert SIZES.keys() == DATASETS.keys()
     assert Variant.parse("fashion_mnist-16px-rgb-n100").size == type(SIZES["digits"])(100, 10_000, 3, 16, 10)
@@ -110,6 +120,34 @@ def test_darts_learns_twice_as_many_images_as_it_trains_on():
     text = "name: toy\nabout: x\ndatasets: [digits]\nsearch: {methods: [darts], rule_sets: {bio: [usf]}, settings: {epochs: 3}}\n"
     planned = plan.plan(spec.parse(text))
     assert price.of(planned.searches, planned.trials).images == 3 * 716 * 3  # half of 1,433; weights, α, validation
+
+
+def test_random_search_at_equal_work_makes_the_multiply_adds_of_darts_and_at_equal_images_a_fraction():
+    search = "{methods: [darts, random, random-work], rule_sets: {bio: [fa, usf, brsf, frsf]}}"
+    text = f"name: toy\nabout: x\ndatasets: [cifar10]\nsearch: {search}\n"
+    found = plan.plan(spec.parse(text))
+    darts, images, work = found.searches.values()
+    assert (images.settings["epochs"], work.name) == (50, "random-work-bio")
+    flops = [price.of_search(search).flops for search in (darts, images, work)]
+    assert flops[2] == pytest.approx(flops[0], rel=0.01) and flops[1] < flops[0] / 15
+    # By hand: DARTS passes a half three times forward and back for weights, three for α, and once to validate; a path costs 3 a step.
+    space, cifar = SearchSpace(BIO), cost.Images(3, 32, 10)
+    ratio = cost.supernet(space, cifar, 16, 5, 4) / cost.mean_network(SearchSpace(BIO, none=False), 4, cifar, 16, 5)
+    assert work.settings["epochs"] == round((50 * 7 * ratio - 100) / 3)
+    assert {**work.settings, "epochs": 50} == images.settings
+
+
+def test_epochs_at_equal_work_are_never_fewer_than_asked_for():
+    settings = "{epochs: 1, channels: 4, cells: 3, nodes: 1, candidates: 100000}"
+    text = f"name: toy\nabout: x\ndatasets: [digits]\nsearch: {{methods: [random-work], rule_sets: {{bp: [bp]}}, settings: {settings}}}\n"
+    assert [s.settings["epochs"] for s in plan.plan(spec.parse(text)).searches.values()] == [1]
+
+
+@pytest.mark.parametrize("rules", ["uninformed", "random"])
+def test_a_control_costs_what_a_genotype_not_known_yet_costs(rules):
+    text = "name: toy\nabout: x\ndatasets: [digits]\nsearch: {methods: [darts], rule_sets: {bio: [usf]}}\ncells: {rules: [searched]}\n"
+    one, other = (plan.plan(spec.parse(text.replace("[searched]", f"[{word}]"))) for word in ("searched", rules))
+    assert price.of(one.searches, one.trials) == price.of(other.searches, other.trials)
 
 
 def test_a_search_method_of_ones_own_costs_what_every_search_does(monkeypatch):

@@ -44,7 +44,7 @@ MISTAKES = {
         ["search", "'darts-a' stands twice"],
     ),
     "unknown genotype": ("models:", "cells: {rules: [searched], genotypes: [darts]}\nmodels:", ["cells.0.genotypes.0", "darts_v1"]),
-    "unknown assignment": ("models:", "cells: {rules: [random], genotypes: [biodarts]}\nmodels:", ["cells.0.rules.0", "shuffled"]),
+    "unknown assignment": ("models:", "cells: {rules: [shufled], genotypes: [biodarts]}\nmodels:", ["cells.0.rules.0", "shuffled"]),
     "cells of nothing": ("models:", "cells: {rules: [searched]}\nmodels:", ["cells.0", "no genotype"]),
     "unknown search": ("models:", "cells: {rules: [fa], searches: [darts-bio]}\nmodels:", ["cells.0.searches", "darts-bio"]),
     "too few cells": (

@@ -174,7 +174,7 @@ def test_a_bad_list_is_refused_in_one_line(tmp_path, text, words):
 
 SEARCH = """
 search:
-  methods: [darts, eg-null]
+  methods: [darts, eg]
   rule_sets: {bio: [fa, usf], bp: [bp]}
   settings: {epochs: 20}
 cells:
@@ -189,10 +189,10 @@ def searching(**changes):
 
 def test_searches_are_methods_times_rule_sets_and_know_their_own_settings_alone():
     found = searching()
-    assert [s.name for s in found.searches.values() if s.seed == 0] == ["darts-bio", "darts-bp", "eg-null-bio", "eg-null-bp"]
+    assert [s.name for s in found.searches.values() if s.seed == 0] == ["darts-bio", "darts-bp", "eg-bio", "eg-bp"]
     settings = {s.name: s.settings for s in found.searches.values()}
     assert "alpha_lr" in settings["darts-bio"] and "sigma" not in settings["darts-bio"]
-    assert "sigma" in settings["eg-null-bio"] and "alpha_lr" not in settings["eg-null-bio"]
+    assert "sigma" in settings["eg-bio"] and "alpha_lr" not in settings["eg-bio"]
     assert "scale" in settings["darts-bio"] and "scale" not in settings["darts-bp"]
     assert all(id.startswith("digits/") for id in found.searches)
 
@@ -213,9 +213,53 @@ def test_cells_are_trained_with_the_seed_of_their_search_and_skipped_where_that_
     parents = {t.parent: found.searches[t.parent] for t in cells if t.parent}
     assert all(parents[t.parent].seed == t.seed and parents[t.parent].name == t.network for t in cells if t.parent)
     own = {(t.network, t.rules) for t in cells if t.dataset == "digits"}
-    bio = {(name, rules) for name in ("darts-bio", "eg-null-bio", "biodarts") for rules in ("searched", "shuffled", "bp")}
-    assert own == bio | {("darts-bp", "searched"), ("eg-null-bp", "searched")}
+    bio = {(name, rules) for name in ("darts-bio", "eg-bio", "biodarts") for rules in ("searched", "shuffled", "bp")}
+    assert own == bio | {("darts-bp", "searched"), ("eg-bp", "searched")}
     assert dict(found.skipped)["darts-bp shuffled"].startswith("its rule set has one rule")
+
+
+CONTROLS = "rules: [searched, uninformed, random, shuffled]"
+
+
+def test_controls_are_trained_like_the_searched_cell_and_only_where_a_search_has_what_they_need():
+    found = searching(rules=("rules: [searched, shuffled, bp]", CONTROLS), methods=("[darts, eg]", "[darts, random]"))
+    cells = [t for t in found.trials.values() if t.network != "resnet20" and t.dataset == "digits"]
+    own = {(t.network, t.rules) for t in cells}
+    assert own == {
+        *(("darts-bio", rules) for rules in catalog.ASSIGNMENTS),
+        *(("darts-bp", rules) for rules in ("searched", "uninformed", "random")),
+        *(("random-bio", rules) for rules in ("searched", "shuffled", "random")),
+        *(("random-bp", rules) for rules in ("searched", "random")),
+        *(("biodarts", rules) for rules in ("searched", "shuffled")),
+    }
+    reasons = dict(found.skipped)
+    assert {what for what in reasons if "uninformed" in what or " random" in what} == {
+        "biodarts uninformed",
+        "biodarts random",
+        "random-bio uninformed",
+        "random-bp uninformed",
+    }
+    for network in ("darts-bio", "darts-bp"):
+        alike = [(t.settings, t.evaluation, t.parent) for t in cells if t.network == network and t.seed == 0]
+        assert all(one == alike[0] for one in alike)  # a set of BP alone has no rule to attack through, whatever the genotype
+
+
+def test_random_search_at_equal_work_is_random_search_with_more_epochs():
+    found = searching(methods=("[darts, eg]", "[darts, random, random-work]")).searches.values()
+    images, work = (next(s for s in found if s.name == name) for name in ("random-bio", "random-work-bio"))
+    assert images.settings["epochs"] == 20 < 10 * 20 < work.settings["epochs"]
+    assert {**work.settings, "epochs": 20} == images.settings
+
+
+def test_a_tiny_search_at_equal_work_stays_tiny():
+    text = GOOD.replace("expect:", SEARCH.replace("[darts, eg]", "[random-work]").replace("[darts-bio]", "[random-work-bio]"))
+    (work,) = plan.plan(plan.cut(spec.parse(text))).searches.values()
+    assert (work.method, work.settings["epochs"]) == ("random-work", 2)
+
+
+def test_null_searches_are_no_more():
+    with pytest.raises(ValueError, match="'darts-null' is unknown; allowed: darts, eg, random, random-work"):
+        searching(methods=("[darts, eg]", "[darts, darts-null]"))
 
 
 def test_transfer_is_a_trial_on_another_data_set_than_its_searchs():
@@ -226,7 +270,7 @@ def test_transfer_is_a_trial_on_another_data_set_than_its_searchs():
 
 def test_settings_by_method_override_the_sections():
     drop = {t.network: t.settings["drop_path"] for t in searching().trials.values() if t.network != "resnet20" and t.dataset == "digits"}
-    assert drop["darts-bio"] == 0.3 and drop["eg-null-bio"] == drop["biodarts"] == 0.2
+    assert drop["darts-bio"] == 0.3 and drop["eg-bio"] == drop["biodarts"] == 0.2
 
 
 def test_another_search_is_another_trial():
