@@ -106,6 +106,7 @@ class Trial(Planned):
         """What `expect` may bound."""
         names = ["test_error", "test_loss", "train_loss", "train_accuracy"]
         names += ["val_loss", "val_accuracy"] if self.settings["holdout"] else []
+        names += ["test_error_last"] if self.settings["selection"] == "best_test" else []
         if self.evaluation:
             names += ["clean_accuracy", "worst_case_accuracy"]
             names += [f"robust_accuracy_{attack}_{gradient}" for attack, gradient in self.evaluation.attacks]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bionas import catalog
+from data_prep import Variant
 from suite.definition.benchmark import Benchmark
 from suite.definition.schema import protocol_settings
 
@@ -30,6 +31,11 @@ def check(benchmark: Benchmark) -> None:
             catalog.choose(f"cells.{i}.searches", name, searches)
         if not cells.genotypes and not (searches if cells.searches is None else cells.searches):
             raise ValueError(f"cells.{i}: no genotype to build; name published ones, or a search")
+    for name in benchmark.models.names if benchmark.models else ():
+        for dataset in benchmark.datasets:
+            side, found = catalog.SIDES.get(name), Variant.parse(dataset).size.side
+            if side and side != found:
+                raise ValueError(f"models.names: {name} takes images of {side}×{side}; {dataset} has {found}×{found}; set its resolution")
     rules = benchmark.models.rules if benchmark.models else ()
     for protocol in [protocol.name for protocol in benchmark.protocols]:
         for section, written in _written_settings(benchmark):
