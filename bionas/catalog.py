@@ -30,7 +30,9 @@ NETWORK_RULES = {
 MODELS = {
     "resnet20": "bionas.networks.resnet:resnet20",
     "resnet56": "bionas.networks.resnet:resnet56",
+    "lenet": "bionas.networks.lenet:LeNet",
 }
+SIDES = {"lenet": 32}  # networks whose images have one size: pixels a side
 
 
 # What trades the last bits of a training step for speed; the first word of each is off.

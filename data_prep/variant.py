@@ -52,10 +52,11 @@ def varied(data: Dataset | Streamed, variant: Variant) -> Dataset | Streamed:
 
 
 def _resized(images: np.ndarray, side: int) -> np.ndarray:
-    """Average over the area of each new pixel (Pillow's box filter, as Chrabaszcz et al. 2017 made ImageNet16)."""
+    """Average over the area of each new pixel (Pillow's box filter, as Chrabaszcz et al. 2017 made ImageNet16); enlarge bilinearly."""
     flat = images.reshape(-1, *images.shape[2:])
-    small = [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX)) for image in flat]
-    return np.stack(small).reshape(*images.shape[:2], side, side)
+    way = Image.Resampling.BOX if side < images.shape[-1] else Image.Resampling.BILINEAR
+    resized = [np.asarray(Image.fromarray(image).resize((side, side), way)) for image in flat]
+    return np.stack(resized).reshape(*images.shape[:2], side, side)
 
 
 def _stratified(data: Dataset | Streamed, variant: Variant) -> np.ndarray:

@@ -110,6 +110,7 @@ def test_the_fused_supernet_is_the_plain_one_in_float64():
 
 
 TRAININGS = [(network, rule, side) for network in ("resnet20", "cells") for rule in RULES for side in SIZES]
+TRAININGS += [("lenet", rule, side) for side in [catalog.SIDES["lenet"]] for rule in RULES]
 
 
 @pytest.mark.parametrize(("network", "rule", "side"), [*TRAININGS, ("resnet56", "brsf", 32)])

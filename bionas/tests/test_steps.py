@@ -121,6 +121,7 @@ def test_searches_do_nothing_that_is_refused(method, side):
 
 
 TRAININGS = [(network, rule, side) for network in ("resnet20", "cells") for rule in RULES for side in SIZES]
+TRAININGS += [("lenet", rule, side) for side in [catalog.SIDES["lenet"]] for rule in RULES]
 
 
 @pytest.mark.parametrize(("network", "rule", "side"), [*TRAININGS, ("resnet56", "brsf", 32)])  # deeper than resnet20, and else the same

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bionas import catalog, dataset
-from data_prep import DATASETS, SIZES, digits, fashion_mnist, files
+from data_prep import DATASETS, SIZES, digits, fashion_mnist, files, variant
 from data_prep.__main__ import main
 
 NAMES = list(fashion_mnist.MD5)
@@ -204,3 +204,9 @@ def test_digits_are_planned_as_they_are():
     size = SIZES["digits"]
     assert (len(content.train_images), len(content.test_images)) == (size.train, size.test) and size.train + size.test == 1_797
     assert content.train_images.shape[1:] == (size.channels, size.side, size.side) and len(content.classes) == size.classes
+
+
+def test_images_are_enlarged_bilinearly():
+    # two pixels to four: each new one lies a quarter of an old one from the nearest old centre
+    grey = np.array([[0, 100], [0, 100]], dtype=np.uint8)[None, None]
+    assert variant._resized(grey, 4)[0, 0].tolist() == [[0, 25, 75, 100]] * 4

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bionas import catalog
+from data_prep import Variant
 from suite.definition.benchmark import RETRAINING, Benchmark
 from suite.definition.schema import protocol_settings
 
@@ -34,6 +35,11 @@ def check(benchmark: Benchmark) -> None:
         if cells.retrainings > 1 and largest >= RETRAINING:
             raise ValueError(f"seeds: found {largest}; allowed with cells.{i}.retrainings: below {RETRAINING}, so that none meet")
     _check_tuning(benchmark)
+    for name in benchmark.models.names if benchmark.models else ():
+        for dataset in benchmark.datasets:
+            side, found = catalog.SIDES.get(name), Variant.parse(dataset).size.side
+            if side and side != found:
+                raise ValueError(f"models.names: {name} takes images of {side}×{side}; {dataset} has {found}×{found}; set its resolution")
     rules = benchmark.models.rules if benchmark.models else ()
     for protocol in [protocol.name for protocol in benchmark.protocols]:
         for section, written in _written_settings(benchmark):

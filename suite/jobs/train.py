@@ -96,6 +96,8 @@ def _train(
             metrics |= {"test_loss": test_loss, "test_error": 100 - accuracy, "test_error_of": tested_epoch[settings["selection"]]}
         else:
             state.status = "diverged"
+    if settings["selection"] == "best_test" and state.status == "ok":  # what was held out is the test split: the honest number, too
+        metrics["test_error_last"] = 100 - state.curves["val_accuracy"][-1]
     weights = network.weights_of(out)
     network.save_weights(model, weights)
     metrics["weights_sha256"] = network.sha256(model)  # now: biotorch's layers draw anew at the next forward

@@ -23,18 +23,25 @@ def example():
 
 
 @pytest.fixture(params=[*catalog.MODELS, "the README's"])
-def make(request):
-    return catalog.load(catalog.MODELS[request.param]) if request.param in catalog.MODELS else example()
+def name(request):
+    return request.param
 
 
-def images(n=2):
-    return torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+@pytest.fixture
+def make(name):
+    return catalog.load(catalog.MODELS[name]) if name in catalog.MODELS else example()
+
+
+@pytest.fixture
+def images(name):
+    side = catalog.SIDES.get(name, 8)
+    return torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_learns_under_every_rule(make, rule):
+def test_learns_under_every_rule(make, images, rule):
     network = make(rule, 7, 1, options=Options(mean=[0.3], std=[0.2]))
-    logits = network(images())
+    logits = network(images)
     assert logits.shape == (2, 7)
     logits.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
@@ -46,11 +53,11 @@ def test_every_conv_and_linear_follows_the_rule(make, rule):
     assert {r for r, (layers, _) in counts.items() if layers} == {rule}
 
 
-def test_normalisation_is_part_of_it_images_shifted_and_scaled_give_the_same_logits(make):
+def test_normalisation_is_part_of_it_images_shifted_and_scaled_give_the_same_logits(make, images):
     plain, normalised = (
         parts.initialise(make("fa", 7, 1, options=options), 0).double() for options in (Options(), Options(mean=[0.3], std=[0.2]))
     )
-    x = images().double()
+    x = images.double()
     torch.testing.assert_close(normalised.eval()(0.2 * x + 0.3), plain.eval()(x), rtol=1e-6, atol=1e-6)  # 0.3 and 0.2 are float32's
 
 
@@ -61,10 +68,10 @@ def test_options_reach_every_layer(make):
 
 
 @pytest.mark.parametrize("rule", catalog.NETWORK_RULES)
-def test_a_rule_of_the_whole_network_works_or_is_refused_by_name(make, rule):
+def test_a_rule_of_the_whole_network_works_or_is_refused_by_name(make, images, rule):
     network = make(rule, 7, 1)
     try:
-        network(images()).square().sum().backward()
+        network(images).square().sum().backward()
     except ValueError as refused:
         assert rule in str(refused)
     else:
@@ -73,5 +80,5 @@ def test_a_rule_of_the_whole_network_works_or_is_refused_by_name(make, rule):
 
 def test_direct_feedback_reaches_the_first_layer_of_the_readmes_example():
     network = example()("dfa", 7, 1)
-    network(images()).square().sum().backward()
+    network(torch.rand(2, 1, 8, 8)).square().sum().backward()
     assert network.conv1.weight.grad.abs().max() > 0
