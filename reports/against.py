@@ -41,6 +41,7 @@ class Comparison:
     cited: Cited
     ours: Summary
     label: str  # of whose numbers ours are, with protocol and settings that depart from it
+    found: Variant | SearchGroup
 
     @property
     def difference(self) -> float:
@@ -84,7 +85,7 @@ def compare(results: Results) -> list[Comparison]:
             if answers(found, number):
                 ours = measured(found, number.metric)
                 if ours.n:
-                    rows.append(Comparison(number, ours, _label(found)))
+                    rows.append(Comparison(number, ours, _label(found), found))
     return rows
 
 

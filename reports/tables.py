@@ -39,6 +39,10 @@ class Variant:
         return {seed: run.metrics[name] for seed, run in runs if name in run.metrics and self.trains[seed].status == "ok"}
 
     @property
+    def all_runs(self) -> list[store.Run]:
+        return [*self.trains.values(), *self.evaluations.values()]
+
+    @property
     def is_cell(self) -> bool:
         """Whether it was built from a genotype."""
         return any("genotype" in run.metrics or run.status.startswith("skipped") for run in self.trains.values())
@@ -75,6 +79,10 @@ class SearchGroup:
     def label(self) -> str:
         """Its name, with its protocols where they are not `repaired` alone."""
         return self.name if self.protocols == ("repaired",) else f"{self.name} {', '.join(self.protocols)}"
+
+    @property
+    def all_runs(self) -> list[store.Run]:
+        return [*self.runs.values()]
 
     def metric(self, name: str) -> Summary:
         return Summary.of(self.by_seed(name).values())
@@ -124,6 +132,14 @@ class Results:
     blocks: tuple[Block, ...]
     searches: tuple[SearchGroup, ...]
     digest: str
+    other_code: Mapping[str, Any]  # runs, by their place in the file, that other code `made`, what `rests` on them, and what to do
+
+    def by_other_code(self, runs: Sequence[store.Run]) -> str:
+        """Say how many of these runs other code made, or rest on such a run; or nothing."""
+        places = [f"search/{run.id}" if run.stage == "search" else f"trial/{run.id}/{run.stage}" for run in runs]
+        counts = {how: len(self.other_code[how].intersection(places)) for how in ("made", "rests")}
+        words = {"made": "made by other code", "rests": "resting on a search or training that other code made"}
+        return ", ".join(f"{n} of {len(runs)} runs {words[how]}" for how, n in counts.items() if n)
 
     @property
     def runs(self) -> list[store.Run]:
@@ -160,6 +176,7 @@ def read(path: Path) -> Results:
         plan = json.loads(file["plan"].asstr()[()])
         definition, verdict = file["definition"].asstr()[()], json.loads(file["verdict"].asstr()[()])
         runs = store.runs(file)
+        other_code = json.loads(file["provenance/other_code"].asstr()[()]) if "provenance/other_code" in file else {}
     blocks: dict[tuple[str, str], list[Variant]] = {}
     same: tuple[str, ...] = ("dataset", "network", "parent", "rules", "settings", "protocols", "overrides")
     for parts, trials in _grouped(plan["trials"], same):
@@ -183,6 +200,7 @@ def read(path: Path) -> Results:
         blocks=tuple(Block(*key, variants=tuple(variants)) for key, variants in blocks.items()),
         searches=tuple(searches),
         digest=store.digest(path),
+        other_code={**other_code, **{how: frozenset(other_code.get(how, ())) for how in ("made", "rests")}},
     )
 
 

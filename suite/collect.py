@@ -13,9 +13,10 @@ from bionas.files import replacing
 from suite import store
 from suite.check import judge
 from suite.plan import Plan, load
+from suite.plan.outdated import commands, outdated, resting
 
 
-def collect(planned: Plan, runs: Path, out: Path) -> int:
+def collect(planned: Plan, runs: Path, out: Path, definition: str = "") -> int:
     """Copy the plan's runs into `out` and return how many. Raises ValueError for a run that is missing or damaged."""
     copied = {}
     with replacing(out) as partial, h5py.File(partial, "w") as file:
@@ -27,6 +28,10 @@ def collect(planned: Plan, runs: Path, out: Path) -> int:
             copied[name] = run = store.copy(runs / where, file, name)
             if (run.id, run.stage) != (id, stage):
                 raise ValueError(f"{runs / where}: holds {run.stage} of {run.id}; expected {stage} of {id}")
+        found = outdated(planned, runs)
+        anew, confirm = commands([definition or planned.benchmark.name], "tiny" if planned.benchmark.tiny else "full")
+        other_code = {"made": [run.name for run in found], "rests": resting(planned, found), "anew": anew, "confirm": confirm}
+        file["provenance/other_code"] = json.dumps(other_code)  # outside the digest, as is all provenance
         file["verdict"] = json.dumps(judge(planned.benchmark.expect, copied), sort_keys=True)
     return len(copied)
 
@@ -40,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     planned = load(args.file, args.size)
     out = args.out or Path("results") / planned.name / "metrics.h5"
-    print(f"{out}: {collect(planned, args.runs, out)} runs of {planned.name}")
+    print(f"{out}: {collect(planned, args.runs, out, args.file)} runs of {planned.name}")
 
 
 if __name__ == "__main__":

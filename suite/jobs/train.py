@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from suite import store
+from suite import code, store
 from suite.jobs import machine, network, parameters
 from suite.jobs.checkpoint import Checkpoint
 from suite.jobs.progress import Bar
@@ -18,17 +18,19 @@ from suite.jobs.stopping import StopFlag, turn
 def train(args: argparse.Namespace, stop: StopFlag) -> None:
     """Train one trial: DIR/train.h5 and DIR/weights.pt."""
     params, out = parameters.read(args.params, "trial"), args.out / "train.h5"
-    with turn(out, params["id"], params, stop) as mine:
+    made_by = code.of("train", params)
+    with turn(out, params["id"], params, stop, made_by) as mine:
         if mine:
             genotype, skip = _genotype(params, args.search)
             if skip:
-                store.write(out, store.Run(stage="train", id=params["id"], params=params, status=f"skipped({skip})"))
+                here = {"code": made_by}
+                store.write(out, store.Run(stage="train", id=params["id"], params=params, status=f"skipped({skip})", provenance=here))
                 print(f"{params['id']}: skipped({skip}); wrote {out}", flush=True)
             else:
-                _train(params, genotype, args, stop, out)
+                _train(params, genotype, args, stop, out, made_by)
 
 
-def _train(params: dict[str, Any], genotype: str | None, args: argparse.Namespace, stop: StopFlag, out: Path) -> None:
+def _train(params: dict[str, Any], genotype: str | None, args: argparse.Namespace, stop: StopFlag, out: Path, made_by: str) -> None:
     settings, seed = params["settings"], params["seed"]
     here = machine.set_up(params["device"], params["threads"], seed, stop)
     from bionas import dataset
@@ -37,6 +39,7 @@ def _train(params: dict[str, Any], genotype: str | None, args: argparse.Namespac
 
     content = dataset.read(args.data)
     model = network.build(params, content, genotype).to(here.device)
+    made_by = code.joined(made_by, code.of("train", params))  # it may have been edited while this job waited for a GPU
     train_settings = parameters.chosen(loop.TrainSettings, {"milestones": [], **settings})
     cutout = settings.get("cutout", 0)
     if cutout > content.augment.cutout:
@@ -51,7 +54,7 @@ def _train(params: dict[str, Any], genotype: str | None, args: argparse.Namespac
 
     state = loop.LoopState.start(model, train_settings)
     epoch_seconds: list[float] = []
-    checkpoint = Checkpoint(out, params["id"], {**params, "on": here.device.type}, args.checkpoint_seconds, stop)
+    checkpoint = Checkpoint(out, params["id"], {**params, "on": here.device.type, "genotype": genotype}, args.checkpoint_seconds, stop, made_by)
     if saved := checkpoint.load():
         state.load_state_dict(saved["loop"])
         epoch_seconds = saved["epoch_seconds"]
@@ -101,7 +104,7 @@ def _train(params: dict[str, Any], genotype: str | None, args: argparse.Namespac
         metrics=metrics,
         arrays={f"curves/{name}": column for name, column in state.curves.items()},
         timings={**here.usage(), "epoch_seconds": epoch_seconds},
-        provenance=here.provenance(),
+        provenance={**here.provenance(), "code": checkpoint.made_by},
     )
     store.write(out, run)
     checkpoint.remove()

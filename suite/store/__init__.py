@@ -1,7 +1,7 @@
 """Results: how a run is written, read, locked and compared. Imports no torch."""
 
 from suite.store.comparing import digest
-from suite.store.layout import FORMAT, Run, copy, finished, opened, read, read_group, runs, write, write_group
+from suite.store.layout import FORMAT, Run, copy, finished, made_by, opened, read, read_group, runs, write, write_group
 from suite.store.locking import locked
 from suite.store.origin import provenance, usage
 
@@ -12,6 +12,7 @@ __all__ = [
     "digest",
     "finished",
     "locked",
+    "made_by",
     "opened",
     "provenance",
     "read",

@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 
 from bionas.files import replacing
-from suite import image
+from suite import code, image
 
 FORMAT = 1
 STAGES = ("search", "train", "evaluation")
@@ -145,10 +145,24 @@ def runs(file: h5py.File) -> dict[str, Run]:
     return found
 
 
-def finished(path: Path, params: Mapping[str, Any]) -> bool:
-    """Say whether `path` already holds the whole run with these parameters, from the image that the workflow chose, if it chose one."""
+def made_by(path: Path) -> str | None:
+    """Return the fingerprint of the code that made a run's file, none if there is no such file; an older one does not say."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:  # thousands of files, and each appears whole
+            return str(file["provenance"].attrs.get("code", "unknown"))
+    except (OSError, KeyError, RuntimeError):
+        return None
+
+
+def finished(path: Path, params: Mapping[str, Any], made_by: str = "unknown") -> bool:
+    """Say whether `path` already holds the whole run with these parameters.
+
+    It has to come from the image that the workflow chose, if it chose one, and from the code `made_by` if the workflow demands that.
+    """
     try:
         run = read(path)
     except ValueError:
         return False
-    return run.params == json.loads(json.dumps(params)) and image.chosen() in ("", run.provenance.get("image"))
+    same_image = image.chosen() in ("", run.provenance.get("image"))
+    same_code = not code.demanded() or run.provenance.get("code") == made_by
+    return run.params == json.loads(json.dumps(params)) and same_image and same_code
