@@ -64,7 +64,9 @@ def files(roots: Iterable[str], root: Path = ROOT) -> dict[str, str]:
         name = waiting.pop()
         if name in found or name.partition(".")[0] not in OURS:
             continue
-        path = next((p for p in (root / f"{name.replace('.', '/')}.py", root / name.replace(".", "/") / "__init__.py") if p.is_file()), None)
+        path = next(
+            (p for p in (root / f"{name.replace('.', '/')}.py", root / name.replace(".", "/") / "__init__.py") if p.is_file()), None
+        )
         if path:  # else it is something in a module: `from module import something`
             status = path.stat()
             found[name], imports = _read(name, path, status.st_mtime_ns, status.st_size)

@@ -54,7 +54,9 @@ def _train(params: dict[str, Any], genotype: str | None, args: argparse.Namespac
 
     state = loop.LoopState.start(model, train_settings)
     epoch_seconds: list[float] = []
-    checkpoint = Checkpoint(out, params["id"], {**params, "on": here.device.type, "genotype": genotype}, args.checkpoint_seconds, stop, made_by)
+    checkpoint = Checkpoint(
+        out, params["id"], {**params, "on": here.device.type, "genotype": genotype}, args.checkpoint_seconds, stop, made_by
+    )
     if saved := checkpoint.load():
         state.load_state_dict(saved["loop"])
         epoch_seconds = saved["epoch_seconds"]

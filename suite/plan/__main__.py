@@ -21,7 +21,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     parser.add_argument("--size", default="full", help="full, or tiny: one short trial of each kind (default: full)")
     parser.add_argument("--calibration", type=Path, help="what `python -m suite.run calibrate` wrote, for the hours")
-    parser.add_argument("--runs", type=Path, default=RUNS, help=f"where finished runs lie, to say which ones other code made (default: {RUNS})")
+    parser.add_argument(
+        "--runs", type=Path, default=RUNS, help=f"where finished runs lie, to say which ones other code made (default: {RUNS})"
+    )
     args = parser.parse_args(argv)
     plans = [load(str(file), args.size) for file in spec.listed(args.file)]
     speed = price.throughput(args.calibration)

@@ -1,7 +1,7 @@
 """Results: how a run is written, read, locked and compared. Imports no torch."""
 
-from suite.store.comparing import digest
-from suite.store.layout import FORMAT, Run, copy, finished, made_by, opened, read, read_group, runs, write, write_group
+from suite.store.comparing import digest, digest_of
+from suite.store.layout import FORMAT, Run, copy, finished, groups, made_by, opened, read, read_group, runs, write, write_group
 from suite.store.locking import locked
 from suite.store.origin import provenance, usage
 
@@ -10,7 +10,9 @@ __all__ = [
     "Run",
     "copy",
     "digest",
+    "digest_of",
     "finished",
+    "groups",
     "locked",
     "made_by",
     "opened",

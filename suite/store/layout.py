@@ -131,18 +131,17 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 def runs(file: h5py.File) -> dict[str, Run]:
     """Return every run in metrics.h5 by its group's path: search/<id>, trial/<id>/train, trial/<id>/evaluation."""
-    found: dict[str, Run] = {}
+    return {group.name[1:]: read_group(group) for group in groups(file)}
 
-    def collect(group: h5py.Group) -> None:
-        for node in group.values():
-            if isinstance(node, h5py.Group):
-                if "stage" in node.attrs:
-                    found[node.name[1:]] = read_group(node)
-                else:
-                    collect(node)
 
-    collect(file)
-    return found
+def groups(file: h5py.Group) -> Iterator[h5py.Group]:
+    """Yield the group of every run in metrics.h5."""
+    for node in file.values():
+        if isinstance(node, h5py.Group):
+            if "stage" in node.attrs:
+                yield node
+            else:
+                yield from groups(node)
 
 
 def made_by(path: Path) -> str | None:
