@@ -1,8 +1,8 @@
 """`python -m suite.confirm FILE…`: does the code here make the same numbers as the code of the finished runs? Imports no torch.
 
 After a refactoring every run that it touched counts as made by other code. This runs each definition at size=tiny twice, with the code
-of the commit that the finished runs name and with the code here, and compares run by run. Where a kind of run makes the same numbers,
-to the bit, its old results are accepted: results/runs/accepted.json says so, and no run is touched. What a tiny run does not reach
+of the commit that the finished runs name and with the code here, and compares run by run. Where all of them have the same numbers, to
+the bit, the old results are accepted: results/runs/accepted.json says so, and no run is touched. What a tiny run does not reach
 (another protocol, a longer schedule) it cannot tell.
 """
 
@@ -69,9 +69,11 @@ def main(argv: list[str] | None = None) -> None:
             whence = args.reference or f"commit {', '.join(known)}"
             raise ValueError(f"{whence}: not the code that made the finished runs (edited since?), so nothing is confirmed; {anew}")
         here = tiny(code.ROOT, "here", definitions, folder, args)
-    pairs, differing = judge(olds, here)
-    pairs &= {(run.made_by, run.here) for run in found.values()}
-    accept(args.runs, pairs)
+    judged = [judge(old, here) for old in olds]
+    differing = list(dict.fromkeys(name for _, names in judged for name in names))
+    pairs = set().union(*(same for same, _ in judged)) & {(run.made_by, run.here) for run in found.values()}
+    if pairs:
+        accept(args.runs, pairs)
     left = [name for name, run in found.items() if (run.made_by, run.here) not in pairs]
     print(f"{len(found) - len(left)} of {len(found)} finished runs accepted: the code here makes the same numbers")
     if left:
@@ -79,21 +81,15 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"{say(left)}; not accepted, since {why}; to make them anew: {anew}")
 
 
-def judge(olds: Iterable[Numbers], here: Numbers) -> tuple[set[tuple[str, str]], list[str]]:
-    """Return the pairs of codes (old, here) that make the same numbers wherever both made a run, and the runs that differ.
+def judge(old: Numbers, here: Numbers) -> tuple[set[tuple[str, str]], list[str]]:
+    """Return the pairs of codes (old, here) that make the same numbers, and the runs that differ.
 
-    What does not know its code says nothing, and neither does a run that was skipped or diverged, unless it differs.
+    One that differs is enough for none to be the same: few images hide much. What was skipped or diverged is no proof either.
     """
-    same: dict[tuple[str, str], bool] = {}
-    differing = []
-    for old in olds:
-        for name in sorted(old.keys() & here.keys()):
-            before, now = old[name], here[name]
-            pair, equal = (before.made_by, now.made_by), before.digest == now.digest
-            if not equal or (now.status == "ok" and "unknown" not in pair):
-                same[pair] = same.get(pair, True) and equal
-            differing += [] if equal else [name]
-    return {pair for pair, equal in same.items() if equal}, list(dict.fromkeys(differing))
+    both = sorted(old.keys() & here.keys())
+    differing = [name for name in both if old[name].digest != here[name].digest]
+    pairs = {(old[name].made_by, here[name].made_by) for name in both if here[name].status == "ok" and not differing}
+    return {pair for pair in pairs if "unknown" not in pair}, differing
 
 
 def commits(found: Iterable[Outdated], runs: Path) -> list[str]:

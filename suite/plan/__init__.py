@@ -1,7 +1,6 @@
 """From a definition to the searches and trials that it asks for. Imports no torch."""
 
 from suite.plan.expand import Plan, plan
-from suite.plan.outdated import Outdated, outdated
 from suite.plan.size import cut, load
 
-__all__ = ["Outdated", "Plan", "cut", "load", "outdated", "plan"]
+__all__ = ["Plan", "cut", "load", "plan"]

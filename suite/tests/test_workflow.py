@@ -146,7 +146,8 @@ def test_another_image_runs_everything_again_and_the_same_one_nothing(tmp_path, 
     [
         ("benchmark=dmo", "did you mean"),
         ("size=huge", "full, tiny"),
-        ("siz=tiny", "siz unknown; allowed: benchmark, size, image"),
+        ("code=equl", "code: 'equl' is unknown; allowed: any, equal; did you mean 'equal'?"),
+        ("siz=tiny", "siz unknown; allowed: benchmark, size, image, code"),
         ("benchmark=demo,demo", "another definition is named 'demo'"),
     ],
 )
