@@ -72,10 +72,10 @@ def main(argv: list[str] | None = None) -> None:
     judged = [judge(old, here) for old in olds]
     differing = list(dict.fromkeys(name for _, names in judged for name in names))
     pairs = set().union(*(same for same, _ in judged)) & {(run.made_by, run.here) for run in found.values()}
+    left = [name for name, run in found.items() if (run.made_by, run.here) not in pairs]
     if pairs:
         accept(args.runs, pairs)
-    left = [name for name, run in found.items() if (run.made_by, run.here) not in pairs]
-    print(f"{len(found) - len(left)} of {len(found)} finished runs accepted: the code here makes the same numbers")
+        print(f"{len(found) - len(left)} of {len(found)} finished runs accepted: the code here makes the same numbers")
     if left:
         why = f"the numbers of these tiny runs differ: {', '.join(differing)}" if differing else "no tiny run of that code stands for them"
         raise ValueError(f"{say(left)}; not accepted, since {why}; to make them anew: {anew}")

@@ -5,7 +5,7 @@ A run is a file of its own or a group of metrics.h5, and reads the same from bot
     attributes     format, stage, id, params (JSON), status, and the scalar metrics
     <arrays>       by path: curves/train_loss, attacks/fgsm/true/robust_correct, …
     timings/       what a clock said: attributes and datasets, outside the digest
-    provenance/    where the run came from: attributes, outside the digest
+    provenance/    where the run came from: attributes, outside the digest; `code` is the fingerprint of the code that made it
 
 `status` is data: ok, diverged or skipped(reason). A run that went wrong scientifically is a result to report.
 """
