@@ -4,18 +4,23 @@ snakemake --cores all                              benchmarks/demo.yaml
 snakemake --cores all --config benchmark=NAME      another one, or several: NAME,NAME or a path
 snakemake --cores all --config size=tiny           one short trial of each kind
 snakemake --cores all --config only="seed=0 …"     a part: kind, dataset, network, rules, protocol, seed
+snakemake --cores all --config code=equal          finished runs that other code made are made anew
 """
 
+import hashlib
 import json
 import os
 import shlex
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from suite import image, slurm, unfinished
+from bionas import catalog
+from suite import code, image, slurm, unfinished
 from suite.plan import load, select
+from suite.plan.outdated import advise, outdated, say
 from suite.definition.spec import listed
 from snakemake.settings.types import DeploymentMethod
 
@@ -23,15 +28,17 @@ from snakemake.settings.types import DeploymentMethod
 for variable, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": workflow.basedir}.items():
     os.environ[variable] = os.pathsep.join(filter(None, [first, os.environ.get(variable)]))
 
-unknown = set(config) - {"benchmark", "size", "only", "image"}
+unknown = set(config) - {"benchmark", "size", "only", "image", "code"}
 if unknown:
-    sys.exit(f"--config: {', '.join(sorted(unknown))} unknown; allowed: benchmark, size, only, image")
+    sys.exit(f"--config: {', '.join(sorted(unknown))} unknown; allowed: benchmark, size, only, image, code")
 SIZE = str(config.get("size", "full"))
 DEFINITIONS = [
     word if word.endswith(".yaml") else os.path.relpath(f"{workflow.basedir}/benchmarks/{word}.yaml")
     for word in str(config.get("benchmark", "demo")).split(",")
 ]
+ASKED = DEFINITIONS
 try:
+    os.environ[code.DEMAND] = CODE = catalog.choose("code", str(config.get("code", "any")), code.DEMANDS)  # jobs hear of it, too
     PLANS = {}
     DEFINITIONS = [str(file) for definition in DEFINITIONS for file in listed(definition)]
     for definition in DEFINITIONS:
@@ -52,9 +59,47 @@ EVALUATIONS = {
 }
 
 
+@cache
+def outdated_of(benchmark):
+    """Finished runs that other code made, {file: name}."""
+    return {f"results/runs/{run.file}": run.name for run in outdated(PLANS[benchmark])}
+
+
+# Said before anything runs, and once: Snakemake reads this file again for jobs elsewhere.
+try:
+    OUTDATED = {file: name for name in PLANS for file, name in outdated_of(name).items()} if workflow.is_main_process else {}
+except ValueError as error:
+    sys.exit(str(error))
+if OUTDATED:
+    what = "they are made anew" if CODE == "equal" else advise(ASKED, SIZE, str(config.get("only", "")))
+    print(f"{say(list(OUTDATED.values()))}; {what}", file=sys.stderr)
+
+
+@cache
+def make_anew():
+    """Have such runs made anew, as by --forcerun, where `code=equal` asks for it: once, while Snakemake builds its graph.
+
+    Not by a parameter of the rule: that is compared with what Snakemake noted of a run, if it noted anything, not with its code.
+    """
+    if CODE == "equal":
+        workflow.dag.forcefiles.update(OUTDATED)
+
+
+def data_of(run):
+    """The data set of a search or a trial."""
+    make_anew()
+    return f"data/{run.dataset}.h5"
+
+
 def runs_of(wildcards):
     """Every run file of a benchmark."""
     return [f"results/runs/{file}" for file, _, _ in PLANS[wildcards.benchmark].files()]
+
+
+def state_of(wildcards):
+    """What a report has to say about other code; it is made anew where that changes. Nothing is left of it where `code=equal` holds."""
+    names = " ".join(outdated_of(wildcards.benchmark)) if CODE == "any" else ""
+    return names and hashlib.sha256(names.encode()).hexdigest()[:8]
 
 
 def genotype_of(wildcards):
@@ -128,7 +173,7 @@ rule dataset:
 # Data are ancient: a data set that is made again is the same one, and must not take finished runs with it.
 rule search:
     input:
-        ancient(lambda wildcards: f"data/{SEARCHES[wildcards.search].dataset}.h5"),
+        ancient(lambda wildcards: data_of(SEARCHES[wildcards.search])),
     output:
         "results/runs/search/{search}/search.h5",
     log:
@@ -147,7 +192,7 @@ rule search:
 
 rule train:
     input:
-        data=ancient(lambda wildcards: f"data/{TRIALS[wildcards.trial].dataset}.h5"),
+        data=ancient(lambda wildcards: data_of(TRIALS[wildcards.trial])),
         search=genotype_of,
         tuning=tuning_of,
     output:
@@ -174,7 +219,7 @@ rule train:
 
 rule evaluate:
     input:
-        data=ancient(lambda wildcards: f"data/{TRIALS[wildcards.trial].dataset}.h5"),
+        data=ancient(lambda wildcards: data_of(TRIALS[wildcards.trial])),
         run=rules.train.output,
     output:
         "results/runs/trial/{trial}/evaluation-{evaluation}.h5",
@@ -204,6 +249,7 @@ rule collect:
     params:
         size=SIZE,
         only=lambda wildcards: f"--only {shlex.quote(only)}" if (only := PLANS[wildcards.benchmark].only) else "",
+        other_code=state_of,
     shell:
         "python -m suite.collect {input.definition:q} --size {params.size} {params.only} --out {output:q}"
         " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"

@@ -48,6 +48,7 @@ class Comparison:
     ours: Summary
     images: int  # that ours is a share of, if it is one network's
     label: str  # of whose numbers ours are, with protocol and settings that depart from it
+    found: Variant | SearchGroup
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -103,7 +104,7 @@ def compare(results: Results) -> list[Comparison]:
                 ours = measured(found, number.metric)
                 if ours.n:
                     images = found.images(_ours(found, number.metric)) if isinstance(found, Variant) else 0
-                    rows.append(Comparison(number, ours, images, _label(found)))
+                    rows.append(Comparison(number, ours, images, _label(found), found))
     return rows
 
 

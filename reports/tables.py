@@ -66,6 +66,10 @@ class Variant:
         return {seed: sum(found) / len(found) for seed, found in self.by_retraining(name).items()}
 
     @property
+    def all_runs(self) -> list[store.Run]:
+        return [*self.trains.values(), *self.evaluations.values()]
+
+    @property
     def is_cell(self) -> bool:
         """Whether it is built from a genotype."""
         return self.parent is not None or "cells" in self.settings
@@ -110,6 +114,10 @@ class SearchGroup:
     def label(self) -> str:
         """Its name, with its protocols where they are not `repaired` alone."""
         return self.name if self.protocols == ("repaired",) else f"{self.name} {', '.join(self.protocols)}"
+
+    @property
+    def all_runs(self) -> list[store.Run]:
+        return [*self.runs.values()]
 
     def metric(self, name: str) -> Summary:
         return Summary.of(self.by_seed(name).values())
@@ -159,8 +167,16 @@ class Results:
     blocks: tuple[Block, ...]
     searches: tuple[SearchGroup, ...]
     digest: str
+    other_code: Mapping[str, Any]  # runs, by their place in the file, that other code `made`, what `rests` on them, and what to do
     tuning: Mapping[str, store.Run] = field(default_factory=dict)  # the runs that chose learning rates, by id; in no table of results
     missing: Sequence[Mapping[str, str]] = ()  # results that are not there: run, stage, reason
+
+    def by_other_code(self, runs: Sequence[store.Run]) -> str:
+        """Say how many of these runs other code made, or rest on such a run; or nothing."""
+        places = [f"search/{run.id}" if run.stage == "search" else f"trial/{run.id}/{run.stage}" for run in runs]
+        counts = {how: len(self.other_code[how].intersection(places)) for how in ("made", "rests")}
+        words = {"made": "made by other code", "rests": "resting on a search or training that other code made"}
+        return ", ".join(f"{n} of {len(runs)} runs {words[how]}" for how, n in counts.items() if n)
 
     @property
     def runs(self) -> list[store.Run]:
@@ -211,6 +227,7 @@ def read(path: Path) -> Results:
         definition, verdict = file["definition"].asstr()[()], json.loads(file["verdict"].asstr()[()])
         missing = json.loads(file["missing"].asstr()[()]) if "missing" in file else []
         runs = store.runs(file)
+        other_code = json.loads(file["provenance/other_code"].asstr()[()]) if "provenance/other_code" in file else {}
     blocks: dict[tuple[str, str], list[Variant]] = {}
     same: tuple[str, ...] = ("dataset", "network", "parent", "rules", "settings", "protocols", "overrides")
     for parts, trials in _grouped([{"tuning": (), **trial} for trial in plan["trials"]], (*same, "tuning")):
@@ -237,6 +254,7 @@ def read(path: Path) -> Results:
         digest=store.digest(path),
         tuning={t["id"]: runs[f"trial/{t['id']}/train"] for t in plan.get("tuning", []) if f"trial/{t['id']}/train" in runs},
         missing=missing,
+        other_code={**other_code, **{how: frozenset(other_code.get(how, ())) for how in ("made", "rests")}},
     )
 
 

@@ -14,11 +14,14 @@ from suite import store
 from suite.check import judge
 from suite.missing import reasons
 from suite.plan import Plan, load, select
+from suite.plan.outdated import commands, outdated, resting
 
 PARTIAL = "partial.h5"  # a name of its own: who finds metrics.h5 finds all of it
 
 
-def collect(planned: Plan, runs: Path, out: Path, partial: bool = False, logs: Path = Path("logs")) -> tuple[int, int]:
+def collect(
+    planned: Plan, runs: Path, out: Path, partial: bool = False, logs: Path = Path("logs"), definition: str = ""
+) -> tuple[int, int]:
     """Copy the plan's results into `out`; return how many, and how many are missing or damaged.
 
     Raises ValueError if any is, unless it is to be `partial`: then the file says which, and why.
@@ -41,6 +44,10 @@ def collect(planned: Plan, runs: Path, out: Path, partial: bool = False, logs: P
             raise ValueError(_refusal(missing, len(copied)))
         if missing:
             file["missing"] = json.dumps(missing, sort_keys=True)
+        found = outdated(planned, runs)
+        anew, confirm = commands([definition or planned.benchmark.name], "tiny" if planned.benchmark.tiny else "full", planned.only)
+        other_code = {"made": [run.name for run in found], "rests": resting(planned, found), "anew": anew, "confirm": confirm}
+        file["provenance/other_code"] = json.dumps(other_code)  # outside the digest, as is all provenance
         compared = {name: run for name, run in copied.items() if run.id not in planned.tuning}
         file["verdict"] = json.dumps(judge(planned.benchmark.expect, compared, planned.runs), sort_keys=True)
     return len(copied), len(missing)
@@ -79,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.only is not None:
         (planned,) = select([planned], args.only)
     out = args.out or Path("results") / planned.name / (PARTIAL if args.partial else "metrics.h5")
-    num_copied, num_missing = collect(planned, args.runs, out, args.partial, args.logs)
+    num_copied, num_missing = collect(planned, args.runs, out, args.partial, args.logs, args.file)
     if not args.partial and out.name != PARTIAL:
         out.with_name(PARTIAL).unlink(missing_ok=True)  # now there is the whole
     print(f"{out}: {num_copied} runs of {planned.name}" + (f", {num_missing} missing" if num_missing else ""))

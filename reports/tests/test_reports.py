@@ -382,3 +382,20 @@ def test_the_spread_of_a_retrained_network_is_told_apart(metrics):
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", render.render(results).partition("Where the spread comes from")[2]))
     assert " 2 4 3.39 1.41 " in text  # seeds, trainings, √(23 / 2), √2
     assert "Where the spread" not in page_of(metrics(TRIALS)) and "Learning rates" not in page_of(metrics(TRIALS))
+
+
+def test_runs_of_other_code_are_said_at_the_top_and_marked_and_so_is_what_rests_on_them(metrics):
+    path = metrics([*TRIALS, trial("usf", 0, 3.0, parent="darts")], searches=[search(0)])
+    assert "†" not in render.render(tables.read(path))  # a file that does not say
+    other = {"made": ["search/digits/darts-bio/seed0-0", "trial/digits/resnet20/fa/seed1-00000001/train"]}
+    other |= {"rests": ["trial/digits/darts-bio/usf/seed0-00000000/train"], "anew": f"snakemake {EVIL}", "confirm": "c"}
+    with h5py.File(path, "a") as file:
+        file["provenance/other_code"] = json.dumps(other)
+    results = tables.read(path)
+    page = render.render(results)
+    assert "2 of 11 runs were made by other code" in page and "1 rest on those" in page
+    assert EVIL not in page and "code>snakemake &lt;script&gt;" in page
+    marked = {v.rules: results.by_other_code(v.all_runs) for block in results.blocks for v in block.variants}
+    usf = "1 of 2 runs resting on a search or training that other code made"
+    assert marked == {"bp": "", "fa": "1 of 4 runs made by other code", "usf": usf}
+    assert re.search(r"<tr><td>darts-bio<sup class=.bad. title=.1 of 1 runs made by other code.>†</sup></td>", page)

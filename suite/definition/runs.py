@@ -1,7 +1,8 @@
 """What a run is: a search, a trial or an evaluation, each a frozen set of parameters under an id. Imports no torch.
 
 A run is what it is, not who asked for it: its id is a readable part and a hash of every parameter that shapes its numbers, so two
-definitions that contain the same run share it, and a changed setting is another run.
+definitions that contain the same run share it, and a changed setting is another run. It does not hash the code: edited code makes a
+run under the same id, and what it makes says so (`suite.code`, `suite.plan.outdated`).
 """
 
 from __future__ import annotations

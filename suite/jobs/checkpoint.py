@@ -9,16 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from bionas.files import replacing
-from suite import image
+from suite import code, image
 from suite.jobs.stopping import ask_to_go_on, checkpoint_of
 
 
 class Checkpoint:
-    """A job's checkpoint. It is believed only if it belongs to the same parameters, device and image."""
+    """A job's checkpoint. It is believed only if it belongs to the same parameters, device and image.
 
-    def __init__(self, out: Path, id: str, params: dict[str, Any], seconds: float, stop: Callable[[], bool]) -> None:
+    `made_by` is the fingerprint of the code that made the state: of several if it was made by others' before, which the run then says.
+    """
+
+    def __init__(
+        self, out: Path, id: str, params: dict[str, Any], seconds: float, stop: Callable[[], bool], made_by: str = "unknown"
+    ) -> None:
         self.path, self.id, self.seconds, self.stop = checkpoint_of(out), id, seconds, stop
         self.owner = json.dumps([params, image.chosen()], sort_keys=True)
+        self.made_by = made_by
         self.saved = time.monotonic()
 
     def due(self) -> bool:
@@ -30,7 +36,7 @@ class Checkpoint:
         import torch
 
         with replacing(self.path) as partial:
-            torch.save({"owner": self.owner, "state": state}, partial)
+            torch.save({"owner": self.owner, "made_by": self.made_by, "state": state}, partial)
         self.saved = time.monotonic()
         if self.stop():
             ask_to_go_on(self.id)
@@ -43,9 +49,11 @@ class Checkpoint:
             return None
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
-            if saved["owner"] == self.owner:
+            made_by = code.joined(saved.get("made_by", "unknown"), self.made_by)
+            if saved["owner"] == self.owner and (made_by == self.made_by or not code.demanded()):
+                self.made_by = made_by
                 return dict(saved["state"])
-            reason = "it belongs to other parameters, another device or another image"
+            reason = "it belongs to other parameters, another device, another image or other code"
         except Exception as error:  # a damaged file makes torch raise almost anything
             reason = f"not readable, {type(error).__name__}"
         print(f"{self.path}: checkpoint not used ({reason}); starting anew", flush=True)

@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import Any
 
-from suite import store
+from suite import code, store
 from suite.jobs import machine, network, parameters
 from suite.jobs.checkpoint import Checkpoint
 from suite.jobs.progress import Bar
@@ -18,25 +18,29 @@ def evaluate(args: argparse.Namespace, stop: StopFlag) -> None:
     params = parameters.read(args.params, "evaluation")
     trained = store.read(args.trial / "train.h5")
     params = {"trial": trained.id, **params}
-    with turn(args.out, trained.id, params, stop) as mine:
+    made_by = code.of("evaluation", trained.params)
+    with turn(args.out, trained.id, params, stop, made_by) as mine:
         if mine and trained.status == "ok":
-            _evaluate(trained, params, args, stop)
+            _evaluate(trained, params, args, stop, made_by)
         elif mine:
             status = f"skipped(parent {trained.status})"
-            store.write(args.out, store.Run(stage="evaluation", id=trained.id, params=params, status=status))
+            here = {"code": made_by}
+            store.write(args.out, store.Run(stage="evaluation", id=trained.id, params=params, status=status, provenance=here))
             print(f"{trained.id}: {status}; wrote {args.out}")
 
 
-def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespace, stop: StopFlag) -> None:
+def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, made_by: str) -> None:
     seed = trained.params["seed"]
     here = machine.set_up(trained.params["device"], trained.params["threads"], seed, stop)
-    checkpoint = Checkpoint(args.out, trained.id, {**params, "on": here.device.type}, args.checkpoint_seconds, stop)
     import torch
 
     from bionas import attacks, catalog, dataset
     from bionas.seeds import generator
     from bionas.training import data
 
+    made_by = code.joined(made_by, code.of("evaluation", trained.params))  # it may have been edited while this job waited for a GPU
+    owner = {**params, "on": here.device.type, "weights": trained.metrics["weights_sha256"]}
+    checkpoint = Checkpoint(args.out, trained.id, owner, args.checkpoint_seconds, stop, made_by)
     if params["parameters"] != {attack: getattr(catalog.ATTACKS[attack], params["preset"]) for attack, _ in params["attacks"]}:
         raise ValueError(f"--params: preset {params['preset']!r} has other parameters in this version; plan again")
     content = dataset.read(args.data)
@@ -86,7 +90,7 @@ def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespa
             **here.usage(),
             **{f"seconds_{k.replace('/', '_')}": r["seconds"] for k, r in done.items()},
         },
-        provenance=here.provenance(),
+        provenance={**here.provenance(), "code": checkpoint.made_by},
     )
     store.write(args.out, run)
     checkpoint.remove()

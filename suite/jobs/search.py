@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bionas.space import SearchSpace
-from suite import store
+from suite import code, store
 from suite.definition import cost
 from suite.jobs import machine, parameters
 from suite.jobs.checkpoint import Checkpoint
@@ -19,12 +19,13 @@ from suite.jobs.stopping import StopFlag, turn
 def search(args: argparse.Namespace, stop: StopFlag) -> None:
     """Search for a genotype: DIR/search.h5."""
     params, out = parameters.read(args.params, "search"), args.out / "search.h5"
-    with turn(out, params["id"], params, stop) as mine:
+    made_by = code.of("search", params)
+    with turn(out, params["id"], params, stop, made_by) as mine:
         if mine:
-            _search(params, args, stop, out)
+            _search(params, args, stop, out, made_by)
 
 
-def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out: Path) -> None:
+def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out: Path, made_by: str) -> None:
     settings, seed = params["settings"], params["seed"]
     here = machine.set_up(params["device"], params["threads"], seed, stop)
     from importlib import import_module
@@ -41,6 +42,7 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     content = dataset.read(args.data)
     check_image_size(content.image_shape[1])
     method = import_module(catalog.searcher(params["method"]).module)
+    made_by = code.joined(made_by, code.of("search", params))  # it may have been edited while this job waited for a GPU
     weights, own = parameters.chosen(WeightSettings, settings), parameters.chosen(method.Settings, settings)
     training = data.Split.of(content.train_images, content.train_labels, here.device)
     augment = content.augment if settings["augment"] else dataset.Augment()
@@ -63,7 +65,7 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     state = SearchState.start(supernet, weights)
     method.prepare(state, own)
     seconds = 0.0
-    checkpoint = Checkpoint(out, params["id"], {**params, "on": here.device.type}, args.checkpoint_seconds, stop)
+    checkpoint = Checkpoint(out, params["id"], {**params, "on": here.device.type}, args.checkpoint_seconds, stop, made_by)
     if saved := checkpoint.load():
         state.load_state_dict(saved["search"])
         seconds = saved["seconds"]
@@ -104,7 +106,7 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
         metrics=metrics,
         arrays=arrays,
         timings={**here.usage(), "search_seconds": seconds},
-        provenance=here.provenance(),
+        provenance={**here.provenance(), "code": checkpoint.made_by},
     )
     store.write(out, run)
     checkpoint.remove()

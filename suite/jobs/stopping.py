@@ -42,7 +42,7 @@ def checkpoint_of(out: Path) -> Path:
 
 
 @contextmanager
-def turn(out: Path, id: str, params: dict[str, Any], stop: StopFlag) -> Iterator[bool]:
+def turn(out: Path, id: str, params: dict[str, Any], stop: StopFlag, made_by: str) -> Iterator[bool]:
     """Be the one process that works on a result; yield whether it is still to be made.
 
     Raises ValueError if another run's result lies there.
@@ -50,7 +50,7 @@ def turn(out: Path, id: str, params: dict[str, Any], stop: StopFlag) -> Iterator
     with store.locked(out.parent, stop) as got:
         if not got:
             ask_to_go_on(id)
-        if finished := store.finished(out, params):
+        if finished := store.finished(out, params, made_by):
             checkpoint_of(out).unlink(missing_ok=True)
             print(f"{out}: finished already")
         else:

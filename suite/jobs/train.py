@@ -8,39 +8,31 @@ import time
 from pathlib import Path
 from typing import Any
 
-from suite import store
-from suite.definition import cost
-from suite.jobs import machine, network, parameters
+from suite import code, store
+from suite.jobs import machine, network, parameters, task
 from suite.jobs.checkpoint import Checkpoint
 from suite.jobs.progress import Bar
 from suite.jobs.stopping import StopFlag, turn
-from suite.store import Rates
 
 
 def train(args: argparse.Namespace, stop: StopFlag) -> None:
     """Train one trial: DIR/train.h5 and DIR/weights.pt."""
     params, out = parameters.read(args.params, "trial"), args.out / "train.h5"
-    with turn(out, params["id"], params, stop) as mine:
+    made_by = code.of("train", params)
+    with turn(out, params["id"], params, stop, made_by) as mine:
         if mine:
-            genotype, told, skip = _genotype(params, args.search)
-            rate, skip = (None, skip) if skip else _rate(params, args.tuning)
-            if skip:
-                store.write(out, store.Run(stage="train", id=params["id"], params=params, status=f"skipped({skip})"))
-                print(f"{params['id']}: skipped({skip}); wrote {out}", flush=True)
+            try:
+                trained = task.of(params, args.search, args.tuning)
+            except task.Skipped as reason:
+                status, here = f"skipped({reason})", {"code": made_by}
+                store.write(out, store.Run(stage="train", id=params["id"], params=params, status=status, provenance=here))
+                print(f"{params['id']}: {status}; wrote {out}", flush=True)
             else:
-                _train(params, genotype, told, rate, args, stop, out)
+                _train(params, trained, args, stop, out, made_by)
 
 
-def _train(
-    params: dict[str, Any],
-    genotype: str | None,
-    told: dict[str, Any],
-    rate: Rates | None,
-    args: argparse.Namespace,
-    stop: StopFlag,
-    out: Path,
-) -> None:
-    settings, seed = {**params["settings"], **({"lr": rate.chosen} if rate else {})}, params["seed"]
+def _train(params: dict[str, Any], trained: task.Task, args: argparse.Namespace, stop: StopFlag, out: Path, made_by: str) -> None:
+    settings, seed, genotype = trained.settings, params["seed"], trained.genotype
     here = machine.set_up(params["device"], params["threads"], seed, stop)
     from bionas import dataset
     from bionas.networks import account
@@ -48,6 +40,7 @@ def _train(
 
     content = dataset.read(args.data)
     model = network.build(params, content, genotype).to(here.device)
+    made_by = code.joined(made_by, code.of("train", params))  # it may have been edited while this job waited for a GPU
     train_settings = parameters.chosen(loop.TrainSettings, {"milestones": [], **settings})
     cutout = settings.get("cutout", 0)
     if cutout > content.augment.cutout:
@@ -62,7 +55,8 @@ def _train(
 
     state = loop.LoopState.start(model, train_settings)
     epoch_seconds: list[float] = []
-    checkpoint = Checkpoint(out, params["id"], {**params, "settings": settings, "on": here.device.type}, args.checkpoint_seconds, stop)
+    owner = {**params, "settings": settings, "genotype": genotype, "on": here.device.type}
+    checkpoint = Checkpoint(out, params["id"], owner, args.checkpoint_seconds, stop, made_by)
     if saved := checkpoint.load():
         state.load_state_dict(saved["loop"])
         epoch_seconds = saved["epoch_seconds"]
@@ -104,11 +98,10 @@ def _train(
     metrics |= {"num_parameters": account.num_parameters(model), "flops": account.flops(model, content.image_shape)}
     for rule, (layers, count) in account.layers_by_rule(model).items():
         metrics |= {f"layers_{rule}": layers, f"weights_{rule}": count}
-    metrics |= {"lr": rate.chosen, "lr_on_edge": rate.on_edge} if rate else {}
     metrics |= {"train_images": len(kept), "test_images": len(content.test_labels)}
-    metrics["dataset_checksum"] = content.checksum
+    metrics |= {**trained.metrics, "dataset_checksum": content.checksum}
     if genotype:
-        metrics |= {"genotype": genotype, **told, "auxiliary": _auxiliary(model, settings)}
+        metrics |= {"genotype": genotype, "auxiliary": _auxiliary(model, settings)}
     run = store.Run(
         stage="train",
         id=params["id"],
@@ -117,65 +110,13 @@ def _train(
         metrics=metrics,
         arrays={f"curves/{name}": column for name, column in state.curves.items()},
         timings={**here.usage(), "epoch_seconds": epoch_seconds},
-        provenance=here.provenance(),
+        provenance={**here.provenance(), "code": checkpoint.made_by},
     )
     store.write(out, run)
     checkpoint.remove()
     found = f"held-out accuracy {metrics['val_accuracy']:.2f} %" if settings["selection"] == "none" else ""
     found = f"test error {metrics['test_error']:.2f} %" if "test_error" in metrics else found
     print(f"{params['id']}: {found if state.status == 'ok' else state.status}; wrote {out} and {weights}", flush=True)
-
-
-def _genotype(params: dict[str, Any], search_file: Path | None) -> tuple[str | None, dict[str, Any], str | None]:
-    """Return (the genotype under its rules, as JSON; or None for a model), metrics of it, and the reason to skip the trial, if any."""
-    from bionas import catalog
-    from bionas.shuffle import shuffled
-    from bionas.space import PUBLISHED, Genotype, SearchSpace, random_genotype, uninformed
-
-    rules, settings, seed = params["rules"], params["settings"], params.get("of_seed", params["seed"])  # a retraining retrains the same
-    if params["network"] in catalog.MODELS:
-        return None, {}, None
-    if params["parent"] is None:
-        found = PUBLISHED[catalog.choose("genotype", params["network"], catalog.GENOTYPES)]
-    else:
-        if search_file is None:
-            raise ValueError("--search: missing; this trial trains what a search found")
-        searched = store.read(search_file)
-        if searched.id != params["parent"]:
-            raise ValueError(f"{search_file}: is search {searched.id}; this trial belongs to {params['parent']}")
-        nodes, set_up = searched.params["settings"]["nodes"], (searched.params["rule_set"], searched.params["settings"]["space"])
-        if rules == "random":  # of the space alone: whatever became of the search
-            return random_genotype(SearchSpace(*set_up, none=False), nodes, f"trial {seed}").to_json(), {}, None
-        if searched.status != "ok":
-            return None, {}, f"parent {searched.status}"
-        if rules == "uninformed":
-            space = SearchSpace(*set_up, none="none" in searched.arrays["alphas/candidates"])
-            last = {kind: searched.arrays[f"alphas/{kind}"][-1].tolist() for kind in ("normal", "reduce")}
-            return uninformed(last, space, nodes, seed).to_json(), {}, None
-        found = Genotype.from_json(searched.metrics["genotype"])
-    if rules == "searched":
-        return found.to_json(), {}, None
-    if rules != "shuffled":
-        return found.assigned(rules).to_json(), {}, None
-    weights = cost.weights_by_gene(found, settings["channels"], settings["cells"])
-    try:
-        control = shuffled(found, weights, seed, released=not settings["skip_rules"])
-    except ValueError as error:
-        return None, {}, str(error).partition(": ")[2]
-    told = {"carriers": control.carriers, "rules_changed": control.rules_changed, "weights_moved": control.weights_moved}
-    return control.genotype.to_json(), told, None
-
-
-def _rate(params: dict[str, Any], files: list[Path]) -> tuple[Rates | None, str | None]:
-    """Return how the rates of the trial's grid did (None if it has no grid) and the reason to skip the trial, if there is one."""
-    if "tuning" not in params:
-        return None, None
-    runs = {run.id: run for run in map(store.read, files)}
-    try:
-        found = store.rates(params["tuning"], runs)
-    except ValueError as error:
-        raise ValueError(f"--tuning: {error}") from None
-    return found, None if found.chosen else "no rate of the grid trains it"
 
 
 def _auxiliary(model: Any, settings: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from suite.definition import price, spec
 from suite.definition.runs import Search, Trial, tuners
 from suite.plan.expand import Plan
 from suite.plan.only import select
+from suite.plan.outdated import RUNS, advise, outdated, say
 from suite.plan.size import load
 
 
@@ -22,6 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", default="full", help="full, or tiny: one short trial of each kind (default: full)")
     parser.add_argument("--only", help='a part of it, such as "network=resnet20 rules=bp,usf seed=0"; keys are the table\'s columns')
     parser.add_argument("--calibration", type=Path, help="what `python -m suite.run calibrate` wrote, for the hours")
+    parser.add_argument(
+        "--runs", type=Path, default=RUNS, help=f"where finished runs lie, to say which ones other code made (default: {RUNS})"
+    )
     args = parser.parse_args(argv)
     plans = [load(str(file), args.size) for file in spec.listed(args.file)]
     if args.only is not None:
@@ -44,6 +48,8 @@ def main(argv: list[str] | None = None) -> None:
         print(price.say(price.of(searches, trials), speed))
     if needed := price.memory(searches):
         print(price.say_memory(*needed))
+    if names := list(dict.fromkeys(run.name for planned in plans for run in outdated(planned, args.runs))):
+        print(f"{say(names)}; {advise([args.file], args.size, args.only or '')}")
 
 
 def _print_table(planned: Plan) -> None:

@@ -1,7 +1,7 @@
 """Results: how a run is written, read, locked and compared. Imports no torch."""
 
-from suite.store.comparing import digest
-from suite.store.layout import FORMAT, Run, copy, finished, opened, read, read_group, runs, write, write_group
+from suite.store.comparing import digest, digest_of
+from suite.store.layout import FORMAT, Run, copy, finished, groups, made_by, opened, read, read_group, runs, write, write_group
 from suite.store.locking import holder, locked
 from suite.store.origin import provenance, usage
 from suite.store.rates import Rates, rates
@@ -12,9 +12,12 @@ __all__ = [
     "Run",
     "copy",
     "digest",
+    "digest_of",
     "finished",
+    "groups",
     "holder",
     "locked",
+    "made_by",
     "opened",
     "provenance",
     "rates",

@@ -5,7 +5,7 @@ A run is a file of its own or a group of metrics.h5, and reads the same from bot
     attributes     format, stage, id, params (JSON), status, and the scalar metrics
     <arrays>       by path: curves/train_loss, attacks/fgsm/true/robust_correct, …
     timings/       what a clock said: attributes and datasets, outside the digest
-    provenance/    where the run came from: attributes, outside the digest
+    provenance/    where the run came from: attributes, outside the digest; `code` is the fingerprint of the code that made it
 
 `status` is data: ok, diverged or skipped(reason). A run that went wrong scientifically is a result to report.
 """
@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 
 from bionas.files import replacing
-from suite import image
+from suite import code, image
 
 FORMAT = 1
 STAGES = ("search", "train", "evaluation")
@@ -131,24 +131,37 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 def runs(file: h5py.File) -> dict[str, Run]:
     """Return every run in metrics.h5 by its group's path: search/<id>, trial/<id>/train, trial/<id>/evaluation."""
-    found: dict[str, Run] = {}
-
-    def collect(group: h5py.Group) -> None:
-        for node in group.values():
-            if isinstance(node, h5py.Group):
-                if "stage" in node.attrs:
-                    found[node.name[1:]] = read_group(node)
-                else:
-                    collect(node)
-
-    collect(file)
-    return found
+    return {group.name[1:]: read_group(group) for group in groups(file)}
 
 
-def finished(path: Path, params: Mapping[str, Any]) -> bool:
-    """Say whether `path` already holds the whole run with these parameters, from the image that the workflow chose, if it chose one."""
+def groups(file: h5py.Group) -> Iterator[h5py.Group]:
+    """Yield the group of every run in metrics.h5."""
+    for node in file.values():
+        if isinstance(node, h5py.Group):
+            if "stage" in node.attrs:
+                yield node
+            else:
+                yield from groups(node)
+
+
+def made_by(path: Path) -> str | None:
+    """Return the fingerprint of the code that made a run's file, none if there is no such file; an older one does not say."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:  # thousands of files, and each appears whole
+            return str(file["provenance"].attrs.get("code", "unknown"))
+    except (OSError, KeyError, RuntimeError):
+        return None
+
+
+def finished(path: Path, params: Mapping[str, Any], made_by: str = "unknown") -> bool:
+    """Say whether `path` already holds the whole run with these parameters.
+
+    It has to come from the image that the workflow chose, if it chose one, and from the code `made_by` if the workflow demands that.
+    """
     try:
         run = read(path)
     except ValueError:
         return False
-    return run.params == json.loads(json.dumps(params)) and image.chosen() in ("", run.provenance.get("image"))
+    same_image = image.chosen() in ("", run.provenance.get("image"))
+    same_code = not code.demanded() or run.provenance.get("code") == made_by
+    return run.params == json.loads(json.dumps(params)) and same_image and same_code

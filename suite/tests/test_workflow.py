@@ -195,8 +195,9 @@ def test_another_image_runs_everything_again_and_the_same_one_nothing(tmp_path, 
     [
         ("benchmark=dmo", "did you mean"),
         ("size=huge", "full, tiny"),
-        ("siz=tiny", "siz unknown; allowed: benchmark, size, only, image"),
+        ("siz=tiny", "siz unknown; allowed: benchmark, size, only, image, code"),
         ("only=netwrk=resnet20", "did you mean 'network'"),
+        ("code=equl", "code: 'equl' is unknown; allowed: any, equal; did you mean 'equal'?"),
         ("benchmark=demo,demo", "another definition is named 'demo'"),
     ],
 )

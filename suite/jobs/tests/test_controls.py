@@ -12,8 +12,8 @@ from bionas import catalog
 from bionas.space import Genotype, SearchSpace, derive, edges, random_genotype
 from suite import plan, store
 from suite.definition import cost, spec
+from suite.jobs import task
 from suite.jobs.search import _multiply_adds
-from suite.jobs.train import _genotype
 
 DEFINITION = """
 name: controls
@@ -87,9 +87,8 @@ def test_uninformed_is_derived_from_the_searchs_last_alpha(searched, planned, tm
     assert {str(c) for _, genes in derive(sure, space, 2).cells() for c, _ in genes} == {"max_pool_3x3"}
     taken = set()
     for seed in range(20):
-        genotype, _, skip = _genotype({**trial(planned, "uninformed"), "seed": seed}, tmp_path / "sure.h5")
-        assert skip is None
-        taken |= {str(c) for _, genes in Genotype.from_json(genotype).cells() for c, _ in genes}
+        found = task.of({**trial(planned, "uninformed"), "seed": seed}, tmp_path / "sure.h5", [])
+        taken |= {str(c) for _, genes in Genotype.from_json(found.genotype).cells() for c, _ in genes}
     assert {f"sep_conv_3x3:{rule}" for rule in ("fa", "usf")} < taken
 
 
@@ -98,8 +97,11 @@ def test_of_a_search_that_diverged_only_the_random_genotype_is_trained(searched,
     metrics = {name: value for name, value in run.metrics.items() if name != "genotype"}
     store.write(tmp_path / "search.h5", replace(run, status="diverged", metrics=metrics))
     for rules in catalog.ASSIGNMENTS:
-        genotype, _, skip = _genotype(trial(planned, rules), tmp_path / "search.h5")
-        assert (genotype is not None, skip) == ((True, None) if rules == "random" else (False, "parent diverged"))
+        if rules == "random":
+            assert task.of(trial(planned, rules), tmp_path / "search.h5", []).genotype
+        else:
+            with pytest.raises(task.Skipped, match=r"^parent diverged$"):
+                task.of(trial(planned, rules), tmp_path / "search.h5", [])
 
 
 def test_skips_of_the_public_code_take_no_part_in_its_shuffles(searched, planned, tmp_path):
@@ -116,7 +118,7 @@ def test_skips_of_the_public_code_take_no_part_in_its_shuffles(searched, planned
     params = trial(planned, "shuffled")
     for skip_rules, carriers in ((True, 8), (False, 4)):
         settings = {**params["settings"], "skip_rules": skip_rules}
-        _, told, _ = _genotype({**params, "settings": settings}, tmp_path / "search.h5")
+        told = task.of({**params, "settings": settings}, tmp_path / "search.h5", []).metrics
         assert (told["carriers"], told["rules_changed"]) == (carriers, 4)
 
 

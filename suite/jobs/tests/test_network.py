@@ -5,10 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from bionas.networks import account
-from bionas.space import PUBLISHED
 from suite import plan
 from suite.definition import spec
-from suite.jobs import network
+from suite.jobs import network, task
 
 COLOUR = SimpleNamespace(classes=[""] * 10, image_shape=(3, 32, 32), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
 
@@ -17,7 +16,7 @@ def layers(protocol, rules):
     cells = f"{{rules: [{rules}], genotypes: [biodarts], settings: {{channels: 4}}}}"
     text = f"name: n\nabout: n\ndatasets: [cifar10]\nprotocols: [{protocol}]\ncells: {cells}\n"
     (trial,) = plan.plan(spec.parse(text)).trials.values()
-    genotype = PUBLISHED["biodarts"].assigned(rules).to_json()
+    genotype = task.of(trial.params, None, []).genotype
     counts = account.layers_by_rule(network.build(trial.params, COLOUR, genotype))
     return {rule: count for rule, (count, _) in counts.items() if count}
 

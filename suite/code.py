@@ -1,0 +1,128 @@
+"""Which code makes a run: a fingerprint of the files of ours that its stage imports. Imports no torch.
+
+The files are found by reading, not by running: every import of the stage's entry module, and of what that imports, inside functions,
+too, and what the run names in the catalog. Comments, docstrings and formatting do not count. It says that something was edited, not
+that a number moved: `python -m suite.confirm` tells. Packages of others are not in it; a run's provenance has their versions.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bionas import catalog
+
+ROOT = Path(__file__).parents[1]
+OURS = ("bionas", "data_prep", "reports", "suite")
+ENTRIES = {"search": "suite.jobs.search", "train": "suite.jobs.train", "evaluation": "suite.jobs.evaluate"}
+DEMAND = "BIONAS_CODE"  # set by the workflow for jobs
+DEMANDS = ("any", "equal")
+
+
+def demanded() -> bool:
+    """Say whether the workflow wants results of this code alone."""
+    return os.environ.get(DEMAND) == "equal"
+
+
+def of(stage: str, params: Mapping[str, Any], root: Path = ROOT) -> str:
+    """Return the fingerprint of the code that makes a run; `params` are the search's or the trial's, an evaluation's trial's, too."""
+    return fingerprint(roots(stage, params), root)
+
+
+def roots(stage: str, params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the modules by which a run's code is reached: its entry, and what it loads by a name in the catalog."""
+    targets = [ENTRIES[stage], *catalog.RULES.values(), *catalog.NETWORK_RULES.values()]
+    if stage == "search":
+        targets.append(catalog.searcher(params["method"]).module)
+    elif params["network"] in catalog.MODELS:
+        targets.append(catalog.MODELS[params["network"]])
+    if stage == "evaluation":
+        targets += [attack.target for attack in catalog.ATTACKS.values()]
+    return tuple(sorted({_module(target) for target in targets}))
+
+
+def fingerprint(roots: Iterable[str], root: Path = ROOT) -> str:
+    """Return 16 hex digits for the files of ours that these modules import."""
+    total = hashlib.sha256()
+    for name, content in sorted(files(roots, root).items()):
+        total.update(f"{name} {content}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def files(roots: Iterable[str], root: Path = ROOT) -> dict[str, str]:
+    """Return {module: hash of its file} of these modules and of all that they import, as far as it is ours."""
+    found: dict[str, str] = {}
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.partition(".")[0] not in OURS:
+            continue
+        path = next(
+            (p for p in (root / f"{name.replace('.', '/')}.py", root / name.replace(".", "/") / "__init__.py") if p.is_file()), None
+        )
+        if path:  # else it is something in a module: `from module import something`
+            status = path.stat()
+            found[name], imports = _read(name, path, status.st_mtime_ns, status.st_size)
+            waiting += [name.rpartition(".")[0], *imports]
+    return found
+
+
+def joined(*fingerprints: str) -> str:
+    """Return the fingerprint of a run to which several codes have added."""
+    return "+".join(dict.fromkeys(part for fingerprint in fingerprints for part in fingerprint.split("+")))
+
+
+@cache
+def _read(name: str, path: Path, _modified: int, _size: int) -> tuple[str, tuple[str, ...]]:
+    """Return a file's hash and the modules that it may import."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise ValueError(f"{path}: line {error.lineno}: {error.msg}") from None
+    for node in ast.walk(tree):
+        for _, value in ast.iter_fields(node):
+            if isinstance(value, list):
+                value[:] = [child for child in value if not _is_idle(child)]
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    imports = tuple(sorted({module for node in ast.walk(tree) for module in _imports(node, package)}))
+    return hashlib.sha256(_canonical(tree).encode()).hexdigest(), imports
+
+
+def _is_idle(node: Any) -> bool:
+    """Docstrings, and what only type checkers read."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse
+
+
+def _imports(node: ast.AST, package: str) -> Iterator[str]:
+    """Yield what a statement or a call imports; a name that is no module does no harm."""
+    match node:
+        case ast.Import(names=names):
+            yield from (alias.name for alias in names)
+        case ast.ImportFrom(module=module, names=names, level=level):
+            above = package.split(".")[: len(package.split(".")) - level + 1] if level else []
+            source = ".".join([*above, *filter(None, [module])])
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in names)
+        case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[ast.Constant(value=str(target)), *_]):
+            if called in ("import_module", "load"):
+                yield _module(target)
+
+
+def _canonical(node: Any) -> str:
+    """Write a tree as `ast.dump` does, but the same under every Python: it leaves out what is empty."""
+    if isinstance(node, ast.AST):
+        fields = (f"{name}={_canonical(value)}" for name, value in ast.iter_fields(node) if value is not None and value != [])
+        return f"{type(node).__name__}({','.join(fields)})"
+    return f"[{','.join(map(_canonical, node))}]" if isinstance(node, list) else repr(node)
+
+
+def _module(target: str) -> str:
+    """module:attribute → module."""
+    return target.partition(":")[0]
