@@ -50,15 +50,14 @@ def _genotype(params: dict[str, Any], search: Path | None) -> tuple[Genotype | N
         searched = store.read(search)
         if searched.id != params["parent"]:
             raise ValueError(f"{search}: is search {searched.id}; this trial belongs to {params['parent']}")
-        nodes, set_up = searched.params["settings"]["nodes"], (searched.params["rule_set"], searched.params["settings"]["space"])
         if rules == "random":  # of the space alone: whatever became of the search
-            return random_genotype(SearchSpace(*set_up, none=False), nodes, f"trial {seed}"), {}
+            return random_genotype(_space(searched, none=False), searched.params["settings"]["nodes"], f"trial {seed}"), {}
         if searched.status != "ok":
             raise Skipped(f"parent {searched.status}")
         if rules == "uninformed":
-            space = SearchSpace(*set_up, none="none" in searched.arrays["alphas/candidates"])
+            space = _space(searched, none="none" in searched.arrays["alphas/candidates"])
             last = {kind: searched.arrays[f"alphas/{kind}"][-1].tolist() for kind in ("normal", "reduce")}
-            return uninformed(last, space, nodes, seed), {}
+            return uninformed(last, space, searched.params["settings"]["nodes"], seed), {}
         found = Genotype.from_json(searched.metrics["genotype"])
     if rules == "searched":
         return found, {}
@@ -70,6 +69,10 @@ def _genotype(params: dict[str, Any], search: Path | None) -> tuple[Genotype | N
     except ValueError as error:
         raise Skipped(str(error).partition(": ")[2]) from None
     return control.genotype, {name: getattr(control, name) for name in ("carriers", "rules_changed", "weights_moved")}
+
+
+def _space(searched: store.Run, none: bool) -> SearchSpace:
+    return SearchSpace(searched.params["rule_set"], searched.params["settings"]["space"], none=none)
 
 
 def _rated(params: dict[str, Any], files: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:

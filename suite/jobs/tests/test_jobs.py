@@ -403,7 +403,7 @@ def test_bounds_are_held_against_trials_and_not_against_what_chose_their_rates(t
     for id, trial in (planned.tuning | planned.trials).items():
         metrics = {"val_accuracy": 50.0} if id in planned.tuning else {"test_error": 40.0}
         store.write(tmp_path / "trial" / id / "train.h5", store.Run("train", id, trial.params, metrics=metrics))
-    assert collect(planned, tmp_path, tmp_path / "metrics.h5") == 3 + 2
+    assert collect(planned, tmp_path, tmp_path / "metrics.h5") == (3 + 2, 0)
     with h5py.File(tmp_path / "metrics.h5") as file:
         verdict = json.loads(file["verdict"].asstr()[()])
     assert [(row["run"], row["kept"]) for row in verdict] == [(f"trial/{id}", True) for id in sorted(planned.trials)]
