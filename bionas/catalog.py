@@ -55,7 +55,20 @@ SEARCHERS = {
     "darts": Searcher("bionas.search.darts", ("alpha_lr", "alpha_weight_decay")),
     "eg": Searcher(
         "bionas.search.eg",
-        ("variant", "restarts", "population", "generations", "sigma", "zeta", "eta", "xi", "warmup", "fitness_images", "genotype_of"),
+        (
+            "variant",
+            "restarts",
+            "population",
+            "generations",
+            "sigma",
+            "zeta",
+            "eta",
+            "xi",
+            "warmup",
+            "likeness",
+            "fitness_images",
+            "genotype_of",
+        ),
     ),
     "random": Searcher("bionas.search.random", ("candidates",)),
 }

@@ -53,6 +53,7 @@ class Settings:
     eta: float
     xi: float
     warmup: int
+    likeness: str  # of an individual to α, a cosine over: allowed (coordinates), raw (all of them), softmaxed (the mixtures)
     fitness_images: int
     genotype_of: str  # final: of the last α; best: of the best individual over all steps
 
@@ -181,16 +182,21 @@ def _fitness(z: np.ndarray, alphas: Tensor, before: float, supernet: Supernet, b
 
 
 def _decode(z: np.ndarray, alphas: Tensor, supernet: Supernet, settings: Settings) -> tuple[dict[str, Tensor], float]:
-    """Return the mixture that an individual stands for, and its likeness to α: a cosine, over what is allowed.
+    """Return the mixture that an individual stands for, and its likeness to α: a cosine.
 
     The public code's is the mean over edges, of softmax(α) and the individual, and lies in [0, 1].
     """
     individual = torch.tensor(z, dtype=alphas.dtype)
     device = supernet.alphas["normal"].device
     if settings.variant != "released":
-        moved = {kind: part.to(device) for kind, part in unflat(individual, supernet).items()}
-        allowed = ~torch.cat([supernet.get_buffer(f"barred_{kind}").cpu().flatten() for kind in KINDS])
-        return supernet.mixture(moved), F.cosine_similarity(individual[allowed], alphas[allowed], dim=0).item()
+        mixture = supernet.mixture({kind: part.to(device) for kind, part in unflat(individual, supernet).items()})
+        mine, its = individual, alphas
+        if settings.likeness == "softmaxed":
+            mine, its = flat(mixture), flat(supernet.mixture())
+        elif settings.likeness == "allowed":
+            allowed = ~torch.cat([supernet.get_buffer(f"barred_{kind}").cpu().flatten() for kind in KINDS])
+            mine, its = individual[allowed], alphas[allowed]
+        return mixture, F.cosine_similarity(mine, its, dim=0).item()
     rows = {kind: F.normalize(part, dim=1) for kind, part in unflat(individual, supernet).items()}
     softened = _softmaxed(unflat(alphas, supernet))
     cosines = torch.cat([F.cosine_similarity(softened[kind], rows[kind], dim=1) for kind in KINDS])

@@ -18,6 +18,7 @@ from bionas.training.data import Split
 
 WEIGHTS = WeightSettings(epochs=3, batch_size=8, lr=0.1, lr_min=0.0, momentum=0.9, nesterov=True, weight_decay=3e-4, grad_clip=5.0)
 EG = {"variant": "repaired", "restarts": 2, "population": 4, "generations": 2, "sigma": 0.5, "zeta": 1.0, "eta": 0.4, "xi": 0.1}
+EG |= {"likeness": "allowed"}
 EG |= {"warmup": 1, "fitness_images": 8, "genotype_of": "final"}
 METHODS = {
     "darts": (darts, darts.Settings(alpha_lr=0.01, alpha_weight_decay=1e-3)),
@@ -191,11 +192,28 @@ class TestEvolution:
         _, other = eg._decode(torch.where(barred, 100.0, z).numpy(), alphas, net, settings)
         assert other == likeness
 
-    def test_likeness_in_the_papers_space_is_over_everything(self):
-        net = Supernet(SearchSpace(("fa", "usf", "brsf", "frsf"), "paper", none=False), 1, 4, 2, 3, 1)
+    @pytest.mark.parametrize(("space", "likeness"), [("paper", "allowed"), ("repaired", "raw")])
+    def test_likeness_over_all_coordinates_where_all_are_allowed_or_it_is_asked_for(self, space, likeness):
+        net = Supernet(SearchSpace(("fa", "usf", "brsf", "frsf"), space, none=False), 1, 4, 2, 3, 1)
         alphas, z = torch.randn(2, eg.flat(net.alphas).numel(), generator=torch.Generator().manual_seed(0)).unbind()
-        _, likeness = eg._decode(z.numpy(), alphas, net, METHODS["eg paper"][1])
-        assert likeness == pytest.approx(torch.nn.functional.cosine_similarity(z, alphas, dim=0).item(), rel=1e-6)
+        _, found = eg._decode(z.numpy(), alphas, net, replace(METHODS["eg"][1], likeness=likeness))
+        assert found == pytest.approx(torch.nn.functional.cosine_similarity(z, alphas, dim=0).item(), rel=1e-6)
+
+    def test_likeness_of_softmaxed_coordinates_is_that_of_the_mixtures(self):
+        net = Supernet(SearchSpace(("fa", "usf"), none=False), 1, 4, 2, 3, 1)
+        with torch.no_grad():
+            for parameter in net.alphas.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+        z = torch.randn(eg.flat(net.alphas).numel(), generator=torch.Generator().manual_seed(1))
+        _, found = eg._decode(z.numpy(), eg.flat(net.alphas), net, replace(METHODS["eg"][1], likeness="softmaxed"))
+
+        def mixture(vector):  # by hand: exponentials of what is allowed, as shares of their row
+            barred = np.concatenate([getattr(net, f"barred_{kind}").flatten().numpy() for kind in common.KINDS])
+            rows = np.where(barred, 0.0, np.exp(vector.double().numpy())).reshape(-1, len(net.space))
+            return (rows / rows.sum(1, keepdims=True)).ravel()
+
+        a, b = mixture(eg.flat(net.alphas)), mixture(z)
+        assert found == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), rel=1e-5)
 
 
 def test_keeping_a_run_over_epochs_is_what_lets_it_adapt_in_588_dimensions():
