@@ -15,6 +15,7 @@ class Tune:
 
     lr: tuple[float, ...]
     holdout: float
+    epochs: int  # 0: as many as are trained with
     seeds: tuple[int, ...] | None = None  # nothing said: the first one
 
 

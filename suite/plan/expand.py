@@ -203,6 +203,7 @@ def _tuned(trial: Trial, tune: Tune | None, parents: Mapping[int, str | None]) -
 
     def at(rate: float, seed: int) -> Trial:
         settings = {**trial.settings, "lr": rate, "holdout": tune.holdout, "selection": "none"}
+        settings["epochs"] = tune.epochs or settings["epochs"]
         return dataclasses.replace(trial, seed=seed, parent=parents[seed], settings=settings, evaluation=None)
 
     return dataclasses.replace(trial, tuning=tuple((rate, tuple(at(rate, seed) for seed in seeds)) for rate in tune.lr))

@@ -65,4 +65,4 @@ def cut(benchmark: Benchmark) -> Benchmark:
 
 
 def _few_rates(tune: Tune | None) -> Tune | None:
-    return tune and dataclasses.replace(tune, lr=tune.lr[:2], seeds=None)
+    return tune and dataclasses.replace(tune, lr=tune.lr[:2], epochs=0, seeds=None)

@@ -393,6 +393,12 @@ def test_a_cell_is_tuned_by_the_genotypes_of_the_tuning_seeds_and_all_seeds_take
     assert len({json.dumps(t.params["tuning"]) for t in cells}) == 4
 
 
+def test_rates_may_be_tried_for_fewer_epochs_than_are_then_trained_with():
+    short = planned(cells=("expect:", CELLS.replace("seeds: [1]", "seeds: [1], epochs: 1")))
+    assert {t.settings["epochs"] for t in short.tuning.values()} == {1}
+    assert {t.settings["epochs"] for t in short.trials.values() if t.parent} == {2}
+
+
 def test_a_protocol_without_the_tuning_seeds_tunes_with_its_first():
     benchmark = spec.parse(GOOD.replace("expect:", CELLS))
     one = plan.plan(replace(benchmark, seeds=(0,)))
