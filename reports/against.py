@@ -55,6 +55,12 @@ class Comparison:
         return proportion(self.ours.mean, self.images) if self.images else None
 
     @property
+    def within(self) -> bool | None:
+        """Whether the paper's number lies where one more run of ours would; None where ours are too few to say."""
+        ends = self.ours.one_more
+        return ends and ends[0] <= self.cited.paper <= ends[1]
+
+    @property
     def difference(self) -> float:
         return self.ours.mean - self.cited.paper
 

@@ -26,6 +26,14 @@ class Summary:
         n = len(array)
         return cls(float(array.mean()) if n else math.nan, float(array.std(ddof=1)) if n > 1 else math.nan, n)
 
+    @property
+    def one_more(self) -> tuple[float, float] | None:
+        """Where one more run like these would lie in 95 of 100 cases: mean ± t·s·√(1 + 1/n); None where too few seeds bound nothing."""
+        if self.n < INTERVAL_SEEDS:
+            return None
+        half = float(stats.t.isf(LEVEL / 2, self.n - 1)) * self.sd * math.sqrt(1 + 1 / self.n)
+        return self.mean - half, self.mean + half
+
     def __format__(self, digits: str) -> str:
         if not self.n:
             return "–"

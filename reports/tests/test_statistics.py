@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.statistics import LEVEL, Difference, holm, mcnemar, proportion
+from reports.statistics import LEVEL, Difference, Summary, holm, mcnemar, proportion
 
 
 def difference(*values):
@@ -92,3 +92,16 @@ def test_mcnemar_is_a_fair_coins():
 def test_a_share_has_clopper_and_pearsons_interval(wrong, images):
     exact = stats.binomtest(wrong, images).proportion_ci(0.95, "exact")
     assert proportion(100 * wrong / images, images) == pytest.approx((100 * exact.low, 100 * exact.high), abs=1e-6)
+
+
+def test_where_one_more_run_would_lie_by_hand():
+    # 1, 2, 6: mean 3, sd √7; t of 2 degrees of freedom 4.30265; √(1 + 1/3)
+    low, high = Summary.of([1.0, 2.0, 6.0]).one_more
+    assert (high - 3) == pytest.approx(4.30265 * 7**0.5 * (4 / 3) ** 0.5, rel=1e-5) and 3 - low == pytest.approx(high - 3)
+    assert Summary.of([1.0, 2.0]).one_more is None
+
+
+def test_one_more_of_normal_runs_lies_there_in_95_of_100_cases():
+    drawn = np.random.default_rng(0).standard_normal((4000, 6))
+    inside = [low <= row[5] <= high for row in drawn for low, high in [Summary.of(row[:5]).one_more]]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.012)  # three and a half standard errors

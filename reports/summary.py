@@ -1,0 +1,77 @@
+"""`python -m reports.summary METRICS`: what a benchmark found, as a few lines of Markdown: for a README, a pull request, a mail."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from reports import against, charts, claims, tables
+from reports.render import fixed, interval, p_value
+
+
+def summary(results: tables.Results) -> str:
+    """Return the comparisons with their corrected intervals, and the networks' means, each with its number of seeds."""
+    return "\n".join([*_comparisons(results), "", *_against(results), "", *_networks(results)]).strip() + "\n"
+
+
+def _comparisons(results: tables.Results) -> Iterator[str]:
+    found, family = claims.claims(results), claims.family(results)
+    if not found:
+        return
+    several = len({(claim.named["dataset"], *claim.named["protocols"]) for claim in found}) > 1
+    columns = ["compared", *["on"] * several, "seeds", "difference, points", "interval at its level", f"p (Holm, {family})", "in words"]
+    yield from _head(*columns, "smallest that would be seen")
+    for claim in found:
+        named, difference = claim.named, claim.difference
+        where = f"{named['dataset']}, {', '.join(named['protocols'])} | " if several else ""
+        mean = f"{difference.mean:+.2f}" if difference.n else "–"
+        ends = f"{interval(claim.interval, '+.2f')} {100 - 100 * claim.step.level:.4g} %" if claim.interval else "–"
+        smallest = fixed(claim.detectable, 2) if claim.interval and not claim.told_apart else "–"
+        metric = "" if named["metric"] == "test_error" else f" ({named['metric'].replace('_', ' ')})"
+        words = f"**{claim.words}**" if claim.told_apart else claim.words
+        sides = f"{_side(named['of'])} − {_side(named['against'])}{metric}"
+        yield f"| {sides} | {where}{difference.n} | {mean} | {ends} | {p_value(claim.step.p)} | {words} | {smallest} |"
+
+
+def _against(results: tables.Results) -> Iterator[str]:
+    found = [row for row in against.compare(results) if row.ours.one_more]
+    if found:
+        yield from _head("published", "what", "theirs", "ours", "seeds", "one more of ours, 95 %", "theirs is")
+    for row in found:
+        ends, cited = interval(row.ours.one_more, ".2f"), row.cited
+        where = "inside" if row.within else "outside"
+        yield f"| {cited.table}, {cited.row} | {cited.unit} | {cited.paper:.2f} | {row.ours:.2f} | {row.ours.n} | {ends} | {where} |"
+
+
+def _networks(results: tables.Results) -> Iterator[str]:
+    for block in results.blocks:
+        yield from _head(f"{'cells' if block.network == 'cells' else block.network} on {block.dataset}", "test error, %", "seeds")
+        for variant in block.variants:
+            error = variant.metric("test_error")
+            yield f"| {charts.name(variant, block)} | {error:.2f} | {error.n} |"
+        yield ""
+
+
+def _head(*columns: str) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{' --- |' * len(columns)}"
+
+
+def _side(name: str) -> str:
+    network, _, rules = name.rpartition("/")
+    return f"{network}, {charts.spell(rules)}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m reports.summary", description="Print what a metrics file holds, as Markdown.")
+    parser.add_argument("metrics", type=Path, help="results/<benchmark>/metrics.h5, or a published one")
+    print(summary(tables.read(parser.parse_args(argv).metrics)), end="")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"reports.summary: {error}")
