@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from bionas.files import replacing
 from reports import against, charts, claims, tables
 from reports.render import fixed, interval, p_value
 
@@ -64,10 +66,31 @@ def _side(name: str) -> str:
     return f"{network}, {charts.spell(rules)}"
 
 
+def block(page: str, name: str) -> re.Match[str]:
+    """Find a benchmark's place in a page: what stands between <!-- NAME --> and <!-- end -->. Raises ValueError if there is none."""
+    found = re.search(rf"(?<=<!-- {re.escape(name)} -->\n).*?(?=<!-- end -->)", page, re.DOTALL)
+    if not found:
+        raise ValueError(f"no place for it between <!-- {name} --> and <!-- end -->")
+    return found
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m reports.summary", description="Print what a metrics file holds, as Markdown.")
     parser.add_argument("metrics", type=Path, help="results/<benchmark>/metrics.h5, or a published one")
-    print(summary(tables.read(parser.parse_args(argv).metrics)), end="")
+    parser.add_argument("--into", type=Path, metavar="PAGE", help="put it into a page instead, between <!-- NAME --> and <!-- end -->")
+    args = parser.parse_args(argv)
+    results = tables.read(args.metrics)
+    if args.into is None:
+        print(summary(results), end="")
+        return
+    page = args.into.read_text(encoding="utf-8")
+    try:
+        place = block(page, results.benchmark)
+    except ValueError as error:
+        raise ValueError(f"{args.into}: {error}") from None
+    with replacing(args.into) as partial:
+        partial.write_text(page[: place.start()] + summary(results) + page[place.end() :], encoding="utf-8")
+    print(f"{args.into}: {results.benchmark} as {args.metrics} has it")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 
 import h5py
+import pytest
 
 from reports import summary
 from reports.tests.test_reports import metrics, trial  # noqa: F401  # a fixture
@@ -33,3 +34,16 @@ def test_a_comparison_and_the_means_by_hand(metrics, capsys):  # noqa: F811
 def test_without_comparisons_there_are_the_means(metrics, capsys):  # noqa: F811
     summary.main([str(metrics([trial("bp", 0, 1.0)]))])
     assert capsys.readouterr().out.splitlines()[0] == "| resnet20 on digits | test error, % | seeds |"
+
+
+def test_a_page_takes_it_where_it_has_a_place(metrics, tmp_path, capsys):  # noqa: F811
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- demo -->\nold\n<!-- end -->\nafter\n")
+    path = metrics([trial("bp", 0, 1.0)])
+    summary.main([str(path), "--into", str(page)])
+    summary.main([str(path)])
+    told, printed = capsys.readouterr().out.split("\n", 1)
+    assert page.read_text() == f"before\n<!-- demo -->\n{printed}<!-- end -->\nafter\n" and str(page) in told
+    page.write_text("nothing")
+    with pytest.raises(ValueError, match="no place"):
+        summary.main([str(path), "--into", str(page)])

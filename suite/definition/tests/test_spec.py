@@ -187,6 +187,12 @@ def test_the_gradient_true_needs_no_quotes():
     assert spec.parse(GOOD.replace("images: 10", "gradients: [rule, true]")).attacks.gradients == ("rule", "true")
 
 
+def test_a_mapping_may_take_over_anothers_keys_and_write_some_anew():
+    text = GOOD.replace("{epochs: 3}", "&short {epochs: 3, lr: 0.2}")
+    text += "cells: {rules: [fa], genotypes: [biodarts], settings: {<<: *short, epochs: 4}}\n"
+    assert spec.parse(text).cells[0].settings == {"lr": 0.2, "epochs": 4}
+
+
 def test_numbers_have_one_spelling():
     settings = spec.parse(GOOD.replace("epochs: 3", "epochs: 3.0, lr: 1")).models.settings
     assert [(type(v), v) for v in settings.values()] == [(int, 3), (float, 1.0)]
