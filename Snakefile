@@ -17,40 +17,21 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from bionas import catalog
-from suite import code, image, slurm, unfinished
-from suite.plan import load, select
-from suite.plan.outdated import advise, outdated, say
-from suite.definition.spec import listed
+from suite import asked, code, image, slurm, unfinished
 from snakemake.settings.types import DeploymentMethod
 
 # Jobs find this Python and this checkout, wherever Snakemake was started from.
 for variable, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": workflow.basedir}.items():
     os.environ[variable] = os.pathsep.join(filter(None, [first, os.environ.get(variable)]))
 
-unknown = set(config) - {"benchmark", "size", "only", "image", "code"}
-if unknown:
-    sys.exit(f"--config: {', '.join(sorted(unknown))} unknown; allowed: benchmark, size, only, image, code")
-SIZE = str(config.get("size", "full"))
-DEFINITIONS = [
-    word if word.endswith(".yaml") else os.path.relpath(f"{workflow.basedir}/benchmarks/{word}.yaml")
-    for word in str(config.get("benchmark", "demo")).split(",")
-]
-ASKED = DEFINITIONS
 try:
-    os.environ[code.DEMAND] = CODE = catalog.choose("code", str(config.get("code", "any")), code.DEMANDS)  # jobs hear of it, too
-    PLANS = {}
-    DEFINITIONS = [str(file) for definition in DEFINITIONS for file in listed(definition)]
-    for definition in DEFINITIONS:
-        planned = load(definition, SIZE)
-        if planned.name in PLANS:
-            raise ValueError(f"{definition}: another definition is named {planned.name!r}, too")
-        PLANS[planned.name] = planned
-    FILES = {planned.benchmark.name: definition for planned, definition in zip(PLANS.values(), DEFINITIONS)}
-    if "only" in config:
-        PLANS = {planned.name: planned for planned in select(list(PLANS.values()), str(config["only"] or ""))}
+    ASKED = asked.read(config, Path(workflow.basedir))
+    if workflow.is_main_process and ASKED.said:  # before anything runs, and once: Snakemake reads this file again for jobs elsewhere
+        print(ASKED.said, file=sys.stderr)
 except ValueError as error:
     sys.exit(str(error))
+os.environ[code.DEMAND] = ASKED.code  # jobs hear of it, too
+PLANS = ASKED.plans
 
 SEARCHES = {id: search for planned in PLANS.values() for id, search in planned.searches.items()}
 TRIALS = {id: trial for planned in PLANS.values() for id, trial in (planned.tuning | planned.trials).items()}
@@ -60,29 +41,13 @@ EVALUATIONS = {
 
 
 @cache
-def outdated_of(benchmark):
-    """Finished runs that other code made, {file: name}."""
-    return {f"results/runs/{run.file}": run.name for run in outdated(PLANS[benchmark])}
-
-
-# Said before anything runs, and once: Snakemake reads this file again for jobs elsewhere.
-try:
-    OUTDATED = {file: name for name in PLANS for file, name in outdated_of(name).items()} if workflow.is_main_process else {}
-except ValueError as error:
-    sys.exit(str(error))
-if OUTDATED:
-    what = "they are made anew" if CODE == "equal" else advise(ASKED, SIZE, str(config.get("only", "")))
-    print(f"{say(list(OUTDATED.values()))}; {what}", file=sys.stderr)
-
-
-@cache
 def make_anew():
     """Have such runs made anew, as by --forcerun, where `code=equal` asks for it: once, while Snakemake builds its graph.
 
     Not by a parameter of the rule: that is compared with what Snakemake noted of a run, if it noted anything, not with its code.
     """
-    if CODE == "equal":
-        workflow.dag.forcefiles.update(OUTDATED)
+    if ASKED.code == "equal":
+        workflow.dag.forcefiles.update(f"results/runs/{run.file}" for runs in ASKED.outdated.values() for run in runs)
 
 
 def data_of(run):
@@ -98,7 +63,7 @@ def runs_of(wildcards):
 
 def state_of(wildcards):
     """What a report has to say about other code; it is made anew where that changes. Nothing is left of it where `code=equal` holds."""
-    names = " ".join(outdated_of(wildcards.benchmark)) if CODE == "any" else ""
+    names = " ".join(run.file for run in ASKED.outdated[wildcards.benchmark]) if ASKED.code == "any" else ""
     return names and hashlib.sha256(names.encode()).hexdigest()[:8]
 
 
@@ -153,7 +118,7 @@ onerror:
     for line in slurm.failures(Path("logs/slurm"), STARTED):
         print(line, file=sys.stderr)
     for planned in PLANS.values():
-        unfinished.report(planned, FILES[planned.benchmark.name], SIZE, MADE[planned.name])
+        unfinished.report(planned, ASKED.files[planned.name], ASKED.size, MADE[planned.name])
 
 
 rule all:
@@ -240,14 +205,14 @@ rule evaluate:
 
 rule collect:
     input:
-        definition=lambda wildcards: FILES[PLANS[wildcards.benchmark].benchmark.name],
+        definition=lambda wildcards: ASKED.files[wildcards.benchmark],
         runs=runs_of,
     output:
         "results/{benchmark}/metrics.h5",
     log:
         "logs/{benchmark}/collect.log",
     params:
-        size=SIZE,
+        size=ASKED.size,
         only=lambda wildcards: f"--only {shlex.quote(only)}" if (only := PLANS[wildcards.benchmark].only) else "",
         other_code=state_of,
     shell:

@@ -7,13 +7,12 @@ import pytest
 
 from reports import summary
 from reports.tests.test_reports import metrics, trial  # noqa: F401  # a fixture
-from suite.plan.comparisons import Comparison
 
 
 def with_comparisons(path, *comparisons):
     with h5py.File(path, "a") as file:
         plan = json.loads(file["plan"].asstr()[()])
-        plan["comparisons"] = [vars(comparison) for comparison in comparisons]
+        plan["comparisons"] = list(comparisons)
         del file["plan"]
         file["plan"] = json.dumps(plan)
     return path
@@ -22,7 +21,8 @@ def with_comparisons(path, *comparisons):
 def test_a_comparison_and_the_means_by_hand(metrics, capsys):  # noqa: F811
     errors = {"bp": [1.0, 2.0, 1.0, 2.0, 1.0], "fa": [5.0, 8.0, 6.0, 7.0, 4.0]}
     trials = [trial(rule, seed, error) for rule, found in errors.items() for seed, error in enumerate(found)]
-    named = Comparison("digits", ("repaired",), "resnet20/fa", "resnet20/bp", "test_error", "", (0, 1, 2, 3, 4))
+    named = {"dataset": "digits", "protocols": ["repaired"], "of": "resnet20/fa", "against": "resnet20/bp", "metric": "test_error"}
+    named |= {"about": "", "seeds": [0, 1, 2, 3, 4]}
     summary.main([str(with_comparisons(metrics(trials), named))])
     lines = capsys.readouterr().out.splitlines()
     # differences 4, 6, 5, 5, 3: mean 4.6, sd √1.3 = 1.140, half-width 2.7764 · 1.140 / √5 = 1.416
