@@ -15,7 +15,8 @@ from reports.render import fixed, interval, p_value
 
 def summary(results: tables.Results) -> str:
     """Return the comparisons with their corrected intervals, and the networks' means, each with its number of seeds."""
-    return "\n".join([*_comparisons(results), "", *_against(results), "", *_networks(results)]).strip() + "\n"
+    parts = ["\n".join(part(results)).strip() for part in (_comparisons, _against, _networks)]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _comparisons(results: tables.Results) -> Iterator[str]:

@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m suite.restore",
         description="Write the runs of a metrics file to where the workflow looks for them; none is replaced.",
     )
-    parser.add_argument("metrics", nargs="+", type=Path, help="such as benchmarks/published/nullsearch.h5")
+    parser.add_argument("metrics", nargs="+", type=Path, help="such as benchmarks/published/nullsearch.h5.xz")
     parser.add_argument("--runs", type=Path, default=RUNS, help=f"where to (default: {RUNS})")
     args = parser.parse_args(argv)
     for metrics in args.metrics:

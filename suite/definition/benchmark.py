@@ -54,6 +54,7 @@ class Cells:
     by_method: Mapping[str, Mapping[str, Any]]
     retrainings: int
     tune: Tune | None = None
+    found_by: int | None = None  # the seed whose search makes the genotype; None: every seed's own
     searches: tuple[str, ...] | None = None
     train_on: tuple[str, ...] | None = None
 

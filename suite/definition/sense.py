@@ -31,6 +31,9 @@ def check(benchmark: Benchmark) -> None:
             catalog.choose(f"cells.{i}.searches", name, searches)
         if not cells.genotypes and not (searches if cells.searches is None else cells.searches):
             raise ValueError(f"cells.{i}: no genotype to build; name published ones, or a search")
+        for seeds in [protocol.seeds or benchmark.seeds for protocol in benchmark.protocols]:
+            if cells.found_by is not None and cells.found_by not in seeds:
+                raise ValueError(f"cells.{i}.found_by: found {cells.found_by}; allowed: one of the seeds {', '.join(map(str, seeds))}")
         largest = max([*benchmark.seeds, *(seed for protocol in benchmark.protocols for seed in protocol.seeds)])
         if cells.retrainings > 1 and largest >= RETRAINING:
             raise ValueError(f"seeds: found {largest}; allowed with cells.{i}.retrainings: below {RETRAINING}, so that none meet")

@@ -152,12 +152,16 @@ def _model_trials(benchmark: Benchmark, protocol: str, skipped: dict[str, str]) 
 
 def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: list[Search], skipped: dict[str, str]) -> Iterator[Trial]:
     wanted = [s for s in searches if cells.searches is None or s.name in cells.searches]
+    found = [(s.name, s, s.dataset, s.seed) for s in wanted]
+    if cells.found_by is not None:
+        ones = [s for s in wanted if s.seed == cells.found_by]
+        found = [(f"{s.name}-seed{s.seed}", s, s.dataset, seed) for s in ones for seed in benchmark.seeds]
     published = [(name, None, dataset, seed) for name in cells.genotypes for dataset in benchmark.datasets for seed in benchmark.seeds]
-    for network, parent, source, seed in [*published, *((s.name, s, s.dataset, s.seed) for s in wanted)]:
+    for network, parent, source, seed in [*published, *found]:
         method = parent.method if parent else None
         written = {**cells.settings, **cells.by_method.get(method or "", {}), **_rate(cells.tune)}
         merged, overrides = _settings("cells", protocol, written, method)
-        parents = {s.seed: s.id for s in wanted if (s.name, s.dataset) == (network, source)} if parent else dict.fromkeys(benchmark.seeds)
+        parents = {own: s.id if s else None for name, s, where, own in [*published, *found] if (name, where) == (network, source)}
         for dataset in cells.train_on or (source,):
             for rules in cells.rules:
                 if parent and len(parent.rule_set) == 1 and rules == "shuffled":

@@ -12,7 +12,9 @@ A run is a file of its own or a group of metrics.h5, and reads the same from bot
 
 from __future__ import annotations
 
+import io
 import json
+import lzma
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,6 +28,7 @@ from bionas.files import replacing
 from suite import code, image
 
 FORMAT = 1
+LARGEST = 2**30  # bytes that a packed file may unpack to
 STAGES = ("search", "train", "evaluation")
 FIXED = ("format", "stage", "id", "params", "status")
 UNDIGESTED = ("provenance", "timings")
@@ -117,15 +120,23 @@ def read_group(group: h5py.Group, brief: bool = False) -> Run:
     )
 
 
+def _unpacked(path: Path) -> io.BytesIO:
+    with lzma.open(path) as packed:
+        content = packed.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"{path}: unpacks to more than {LARGEST >> 20} MiB")
+    return io.BytesIO(content)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file to read; whatever is wrong with the file becomes a ValueError with its path."""
+    """Open an HDF5 file to read, one packed by xz, too; whatever is wrong with the file becomes a ValueError with its path."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(_unpacked(path) if path.suffix == ".xz" else path, "r") as file:
             yield file
-    except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, RuntimeError, lzma.LZMAError, EOFError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a readable results file ({str(error).strip(chr(39))}); remove it and run again") from error
 
 

@@ -393,6 +393,16 @@ def test_a_cell_is_tuned_by_the_genotypes_of_the_tuning_seeds_and_all_seeds_take
     assert len({json.dumps(t.params["tuning"]) for t in cells}) == 4
 
 
+def test_what_one_seeds_search_found_is_trained_under_every_seed_if_asked():
+    found = planned(cells=("expect:", CELLS.replace("retrainings: 3", "retrainings: 2, found_by: 1")))
+    own = [t for t in found.trials.values() if t.network == "darts-bio-seed1" and t.rules == "shuffled"]
+    assert [(t.unit, t.seed == t.unit) for t in own] == [(0, True), (0, False), (1, True), (1, False)]
+    assert {(found.searches[t.parent].name, found.searches[t.parent].seed) for t in own} == {("darts-bio", 1)}
+    assert all(t.id.startswith("digits/darts-bio-seed1/shuffled/") for t in own)
+    with pytest.raises(ValueError, match=r"cells\.0\.found_by: found 5; allowed: one of the seeds 0, 1"):
+        planned(cells=("expect:", CELLS.replace("retrainings: 3", "found_by: 5")))
+
+
 def test_rates_may_be_tried_for_fewer_epochs_than_are_then_trained_with():
     short = planned(cells=("expect:", CELLS.replace("seeds: [1]", "seeds: [1], epochs: 1")))
     assert {t.settings["epochs"] for t in short.tuning.values()} == {1}

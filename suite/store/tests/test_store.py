@@ -1,5 +1,6 @@
 """The store: whole files or none, one writer, and a digest that sees numbers and nothing else."""
 
+import lzma
 import subprocess
 import sys
 from dataclasses import replace
@@ -145,3 +146,19 @@ def test_provenance_is_complete_and_needs_no_torch():
     assert done.returncode == 0, done.stderr
     for name in ("commit", "dirty", "image", "device", "threads", "argv", "seed", "version_torch"):
         assert f"'{name}'" in done.stdout
+
+
+def test_a_packed_file_reads_the_same_and_a_damaged_or_endless_one_is_one_line(tmp_path, monkeypatch):
+    store.write(tmp_path / "run.h5", store.Run("train", "id", {"a": 1}, metrics={"x": 1.5}, arrays={"curves/loss": np.arange(3.0)}))
+    packed = tmp_path / "run.h5.xz"
+    packed.write_bytes(lzma.compress((tmp_path / "run.h5").read_bytes()))
+    assert store.digest(packed) == store.digest(tmp_path / "run.h5") and store.read(packed).metrics == {"x": 1.5}
+    whole = packed.read_bytes()
+    for damaged in (whole[:-40], whole[:30] + b"?" + whole[31:], b"no"):
+        packed.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"run\.h5\.xz: not a readable results file"):
+            store.read(packed)
+    packed.write_bytes(whole)
+    monkeypatch.setattr("suite.store.layout.LARGEST", 100)
+    with pytest.raises(ValueError, match="unpacks to more than"):
+        store.read(packed)
