@@ -30,7 +30,7 @@ def provenance(device: str, threads: int, seed: int) -> dict[str, Any]:
         "seed": seed,
         "python": platform.python_version(),
         **{f"version_{name}": _version(name) for name in PACKAGES},
-        "argv": " ".join(sys.argv),
+        "argv": " ".join(sys.orig_argv),
         "finished": now(),
     }
 
