@@ -147,11 +147,16 @@ def curves(block: Block) -> Markup:
 
 
 def searches(groups: Sequence[SearchGroup]) -> Markup:
-    """Validation accuracy of the supernet, and how far α has gone from uniform, by epoch; mean over seeds, range as a band."""
+    """Validation accuracy of the supernet, and how far α has gone from uniform, by epoch; mean over seeds, range as a band.
+
+    Random search may train paths for hundreds of epochs, of which only the end says something: it ends where the others do.
+    """
     if not any(group.runs for group in groups):
         return NOTHING
     shades = [COLOURS["usf"], COLOURS["fa"], COLOURS["brsf"], COLOURS["frsf"], SPARE, COLOURS["bp"], "#56b4e9", "#9aa5b1"]
     several = len({group.dataset for group in groups}) > 1
+    mixed = [g for g in groups if not g.method.startswith("random")]
+    last = max((len(run.arrays["curves/val_accuracy"]) for g in mixed for run in g.runs.values()), default=0)
     panels = (("val_accuracy", "supernet validation accuracy, %"), ("alpha_span", "α: heaviest − lightest candidate"))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 3.1), layout="constrained")
@@ -159,9 +164,11 @@ def searches(groups: Sequence[SearchGroup]) -> Markup:
             for i, group in enumerate(groups):
                 if not group.runs:
                     continue
-                columns = [run.arrays[f"curves/{column}"] for run in group.runs.values()]
                 label = f"{group.label} on {group.dataset}" if several else group.label
-                dots = column == "val_accuracy" and group.method.startswith("random")  # judged once, at the end
+                columns = [run.arrays[f"curves/{column}"] for run in group.runs.values()]
+                if last and (epochs := max(map(len, columns))) > last and group not in mixed:
+                    columns, label = [values[-last:] for values in columns], f"{label} (after {epochs} epochs)"
+                dots = column == "val_accuracy" and group not in mixed  # judged once, at the end
                 _draw(axes, columns, shades[i % len(shades)], label, "-" if i < len(shades) else "--", "o" if dots else None)
             axes.set_title(title)
             axes.set_xlabel("epoch")
