@@ -69,6 +69,8 @@ class Attack:
     gradients: tuple[str, ...]
     transfer_from: tuple[str, ...]
     released: bool
+    networks: tuple[str, ...] | None  # all if nothing is said
+    seeds: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)

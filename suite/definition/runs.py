@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 from bionas import catalog
 from suite.definition import schema
 
+BATCHES = 20  # of training images, by which gradients are analysed: of the size that the network learnt from
+TRACKED = 128  # training images by which a network is analysed after every epoch
 NUMERICS = 7  # raised by a commit that moves numbers; hashed into every id
 
 

@@ -111,8 +111,8 @@ def _attacks(entries: list[dict[str, Any]]) -> Attacks:
             for key, values in lists.items():
                 if not values:
                     raise ValueError(f"{where}.{key}: is empty; allowed: at least 1")
-            for values in itertools.product(*lists.values()):
-                changed = dict(zip(lists, values, strict=True))
+            for one in itertools.product(*lists.values()):
+                changed = dict(zip(lists, one, strict=True))
                 try:
                     parameters = catalog.parameters(name, preset, **changed)
                 except ValueError as error:
@@ -120,8 +120,16 @@ def _attacks(entries: list[dict[str, Any]]) -> Attacks:
                 label = catalog.label(name, preset, changed)
                 if label in found:
                     raise ValueError(f"{where}: {label!r} stands twice; allowed: each attack with its parameters once")
-                ways = {key: tuple(sorted(entry[key])) for key in ("gradients", "transfer_from")}
-                found[label] = Attack(label, name, parameters, released=entry["released"], **ways)
+                found[label] = Attack(
+                    label,
+                    name,
+                    parameters,
+                    gradients=tuple(sorted(entry["gradients"])),
+                    transfer_from=tuple(sorted(entry["transfer_from"])),
+                    released=entry["released"],
+                    networks=_frozen(entry.get("networks")),
+                    seeds=_frozen(entry.get("seeds")),
+                )
     order = list(catalog.ATTACKS)
     return Attacks(said[first] if said else IMAGES, tuple(sorted(found.values(), key=lambda attack: order.index(attack.name))))
 

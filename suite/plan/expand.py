@@ -19,7 +19,7 @@ from bionas.space import SKIP_RULES
 from suite.definition import price, schema
 from suite.definition.benchmark import RETRAINING, Benchmark, Cells, Tune
 from suite.definition.runs import Search, Trial, tuners
-from suite.plan.attacks import Asked, evaluation_of, with_sources
+from suite.plan.attacks import Asked, evaluated
 from suite.plan.comparisons import Comparison, compared
 
 Kind = TypeVar("Kind", Search, Trial)
@@ -110,10 +110,10 @@ def plan(benchmark: Benchmark) -> Plan:
         seeded = dataclasses.replace(benchmark, seeds=protocol.seeds or benchmark.seeds)
         found = list(_searches(seeded, protocol.name))
         _merge(searches, found)
-        asked = list(_model_trials(seeded, protocol.name, skipped))
+        asked = list(_model_trials(seeded, protocol.name))
         for cells in benchmark.cells:
             asked += _cell_trials(seeded, cells, protocol.name, found, skipped)
-        _merge(trials, with_sources(benchmark.attacks, asked, skipped))
+        _merge(trials, evaluated(seeded, asked, skipped))
     runs: dict[str, Search | Trial] = {f"search/{id}": search for id, search in searches.items()}
     runs |= {f"trial/{id}": trial for id, trial in trials.items()}
     for pattern, bounds in benchmark.expect.items():
@@ -144,7 +144,7 @@ def _searches(benchmark: Benchmark, protocol: str) -> Iterator[Search]:
                 yield found
 
 
-def _model_trials(benchmark: Benchmark, protocol: str, skipped: dict[str, str]) -> Iterator[Asked]:
+def _model_trials(benchmark: Benchmark, protocol: str) -> Iterator[Asked]:
     models = benchmark.models
     if models is None:
         return
@@ -152,12 +152,11 @@ def _model_trials(benchmark: Benchmark, protocol: str, skipped: dict[str, str]) 
         written = {**models.settings, **models.by_rule.get(rule, {}), **_rate(models.tune)}
         merged, overrides = _settings("models", protocol, written)
         settings = _relevant(merged, {rule})
-        evaluation = evaluation_of(benchmark, dataset, rule == "bp", settings.get("backend", "native") == "native", skipped)
+        native = settings.get("backend", "native") == "native"
         for seed in benchmark.seeds:
-            own = {"network": name, "parent": None, "rules": rule, "evaluation": evaluation}
+            own = {"network": name, "parent": None, "rules": rule, "evaluation": None}
             trial = _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
-            trial = _tracked(benchmark, _tuned(trial, models.tune, dict.fromkeys(benchmark.seeds)))
-            yield Asked(trial, (dataset, name), rule == "bp")
+            yield Asked(_tuned(trial, models.tune, dict.fromkeys(benchmark.seeds)), (dataset, name), rule == "bp", switchable=native)
 
 
 def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: list[Search], skipped: dict[str, str]) -> Iterator[Asked]:
@@ -192,20 +191,14 @@ def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: li
                 mentioned = set(catalog.RULES) if rules in catalog.ASSIGNMENTS else {rules}
                 settings = _relevant(merged, mentioned | {merged["outer_rule"]})
                 by_bp = rules == "bp" or (parent is not None and parent.rule_set == ("bp",) and rules in catalog.ASSIGNMENTS)
-                by_bp = by_bp and merged["outer_rule"] == "bp"
-                evaluation = evaluation_of(benchmark, dataset, by_bp, True, skipped)
-                own = {"network": network, "parent": parent and parent.id, "rules": rules, "evaluation": evaluation}
+                own = {"network": network, "parent": parent and parent.id, "rules": rules, "evaluation": None}
                 trial = _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
-                trial = _tracked(benchmark, _tuned(trial, cells.tune, parents))
                 alike = (dataset, network, trial.parent, json.dumps(merged, sort_keys=True))
-                yield Asked(trial, alike, by_bp)
+                asked = Asked(_tuned(trial, cells.tune, parents), alike, by_bp and merged["outer_rule"] == "bp")
+                yield asked
                 for again in range(1, cells.retrainings):
-                    yield Asked(dataclasses.replace(trial, seed=seed + again * RETRAINING, of_seed=seed), alike, by_bp)
-
-
-def _tracked(benchmark: Benchmark, trial: Trial) -> Trial:
-    """Return the trial with what is recorded of it after every epoch; those that choose its rate have none of it."""
-    return dataclasses.replace(trial, track=tuple(name for name in benchmark.analyses if name in catalog.TRACKED))
+                    retrained = dataclasses.replace(asked.trial, seed=seed + again * RETRAINING, of_seed=seed)
+                    yield dataclasses.replace(asked, trial=retrained)
 
 
 def _rate(tune: Tune | None) -> dict[str, Any]:
