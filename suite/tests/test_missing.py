@@ -25,7 +25,7 @@ cells: {rules: [searched]}
 models: {names: [resnet20], rules: [fa]}
 attacks: {names: [fgsm], images: 4}
 expect:
-  "trial/*": {test_error: {at_most: 50}, worst_case_accuracy: {at_least: 1}}
+  "trial/*": {test_error: {at_most: 50}, worst_case_accuracy_linf_0.35: {at_least: 1}}
   "search/*": {val_accuracy: {at_least: 20}}
 """
 CELLS = {kind: [["sep_conv_3x3:usf", 0], ["max_pool_3x3", 1]] for kind in ("normal", "reduce")}
@@ -34,7 +34,7 @@ METRICS = {
     "train": {"test_error": 12.5, "train_loss": 0.5, "train_accuracy": 90.0, "num_parameters": 7, "flops": 9},
     "evaluation": {
         "clean_accuracy": 75.0,
-        "worst_case_accuracy": 25.0,
+        "worst_case_accuracy_linf_0.35": 25.0,
         "robust_accuracy_fgsm_rule": 50.0,
         "robust_accuracy_fgsm_true": 25.0,
     },
@@ -114,7 +114,7 @@ def test_a_missing_evaluation_leaves_the_errors_where_they_are(folder, capsys):
     assert collected(folder) == {("resnet20", "evaluation"): "not run yet"}
     lines = checked(capsys)
     assert sum(line.startswith("MISSING ") for line in lines) == 1
-    assert [line.split()[2:] for line in lines if line.startswith("MISSED")] == [["worst_case_accuracy", "missing", "≥", "1"]]
+    assert [line.split()[2:] for line in lines if line.startswith("MISSED")] == [["worst_case_accuracy_linf_0.35", "missing", "≥", "1"]]
     assert lines[-1] == "partial.h5: 4 of 5 bounds kept; 1 results missing" and not (folder / "check.txt").exists()
     page = shown(folder)
     assert "1 of 5 results missing" in page and "not run yet" in page
