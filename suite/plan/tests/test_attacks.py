@@ -187,6 +187,24 @@ def test_tiny_attacks_are_all_there_and_short():
     assert attacks["apgd"]["parameters"]["steps"] == 3
 
 
+def test_claims_attacks_the_networks_of_lenet():
+    lenet, claims = (plan.load(f"benchmarks/{name}.yaml") for name in ("lenet", "claims"))
+    assert lenet.trials.keys() == claims.trials.keys() and lenet.tuning.keys() == claims.tuning.keys()
+    for trial in claims.trials.values():
+        assert {a.name for a in trial.evaluation.attacks} == {"fgsm", "pgd", "apgd", "apgd_dlr", "apgd_t", "fab", "square"}
+        assert {way for _, way in trial.evaluation.pairs} == {"true", "none"} | ({"rule", "from-bp"} if trial.rules != "bp" else set())
+        assert trial.evaluation.images >= 1000 and trial.evaluation.analyses == ("gradients", "weights")
+
+
+def test_every_cell_of_table_2_stands_beside_single_shuffled_and_bp_nets():
+    rules = {}
+    for trial in plan.load("benchmarks/robustness.yaml").trials.values():
+        rules.setdefault((trial.network, trial.protocols), set()).add(trial.rules)
+    cells = {name for name, _ in rules if not name.startswith("resnet")}
+    assert cells == {"biodarts", "darts-bio", "eg-bio"}
+    assert all(rules[key] == {"searched", "shuffled", "fa", "usf", "brsf", "frsf", "bp"} for key in rules if key[0] in cells)
+
+
 # ------------------------------------------------------------------------------------------- what such a trial takes
 
 
