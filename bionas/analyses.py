@@ -53,7 +53,7 @@ def weights(model: nn.Module) -> dict[str, np.ndarray]:
         "variance": variance,
         "kurtosis": kurtosis,
         "edges": edges,
-        "histogram": np.array([np.histogram(value, edges)[0] for value in values], dtype=np.int64),
+        "histogram": np.array([np.histogram(value, edges)[0] for value in values], dtype=np.int32),
     }
 
 

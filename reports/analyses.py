@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -81,18 +81,23 @@ def noise(arrays: Arrays) -> float:
     """Return the standard deviation of the rule's gradient, as a vector, in norms of its mean: what scaling all of it leaves alone."""
     used = np.isfinite(arrays["variance_rule"])
     scatter = (arrays["variance_rule"] * arrays["sizes"])[used].sum()
-    return math.sqrt(scatter) / math.sqrt(np.nansum(arrays["norm_rule"] ** 2))
+    return _ratio(scatter, np.nansum(arrays["norm_rule"] ** 2)) ** 0.5
 
 
 def bias(arrays: Arrays) -> float:
     """Return ‖mean rule gradient − mean true gradient‖ / ‖mean true gradient‖ of all layers together."""
-    return math.sqrt(np.nansum((arrays["bias"] * arrays["norm_true"]) ** 2) / np.nansum(arrays["norm_true"] ** 2))
+    return _ratio(np.nansum((arrays["bias"] * arrays["norm_true"]) ** 2), np.nansum(arrays["norm_true"] ** 2)) ** 0.5
 
 
 def cosine(arrays: Arrays) -> float:
     """Return the cosine of the mean rule gradient and the mean true gradient of all layers together."""
     rule, true = arrays["norm_rule"], arrays["norm_true"]
-    return float(np.nansum(arrays["cosine"] * rule * true) / math.sqrt(np.nansum(rule**2) * np.nansum(true**2)))
+    return _ratio(np.nansum(arrays["cosine"] * rule * true), math.sqrt(np.nansum(rule**2) * np.nansum(true**2)))
+
+
+def _ratio(part: float, whole: float) -> float:
+    """A network that is dead has no gradient to compare with: NaN."""
+    return float(part) / float(whole) if whole else math.nan
 
 
 def mean_over_weights(arrays: Arrays, key: str, layers: np.ndarray | None = None) -> float:
@@ -122,7 +127,7 @@ def rows(block: Block) -> list[Row]:
     """Return a row for every variant that has distributions or gradients."""
 
     def of(variant: Variant, analysis: str, number: Callable[[Arrays], float]) -> Summary:
-        return Summary.of(by_seed(variant, analysis, number).values())
+        return _summary(by_seed(variant, analysis, number).values())
 
     return [
         Row(
@@ -138,6 +143,11 @@ def rows(block: Block) -> list[Row]:
         for variant in block.variants
         if stored(variant, "weights") or stored(variant, "gradients")
     ]
+
+
+def _summary(values: Iterable[float]) -> Summary:
+    """Summarise what is a number: a dead network has no direction, and a rule that no layer follows no variance."""
+    return Summary.of(value for value in values if math.isfinite(value))
 
 
 def rank_correlations(rows: Sequence[Row]) -> dict[str, float]:
@@ -209,9 +219,9 @@ def _mixture(variant: Variant, block: Block) -> Mixture | None:
         tuple(
             Part(
                 rule,
-                Summary.of(share[rule].values()),
-                Summary.of(value for value in here[rule].values() if math.isfinite(value)),
-                Summary.of(alone.get(rule, {}).values()),
+                _summary(share[rule].values()),
+                _summary(here[rule].values()),
+                _summary(alone.get(rule, {}).values()),
             )
             for rule in rules
         ),

@@ -199,7 +199,7 @@ def _mean_of_learning(arrays: Arrays, key: str) -> np.ndarray:
 
 
 def _density(axes: Axes, edges: np.ndarray, reach: float, counts: np.ndarray, shade: str, label: str, dashes: LineStyleType) -> None:
-    density = counts / counts.sum() / np.diff(edges)
+    density = counts / max(counts.sum(), 1) / np.diff(edges)
     middles = (edges[1:] + edges[:-1]) / 2
     shown = (density > 0) & (abs(middles) <= reach)
     axes.plot(middles[shown], density[shown], color=shade, lw=1.4, ls=dashes, label=label)
@@ -209,8 +209,8 @@ def _reach(edges: np.ndarray, counts: np.ndarray) -> float:
     """Return how far from 0 a bin lies within which nearly all weights are."""
     middles = np.abs((edges[1:] + edges[:-1]) / 2)
     order = np.argsort(middles)
-    share = np.cumsum(counts[order]) / counts.sum()
-    return float(middles[order][np.searchsorted(share, SHOWN)])
+    enough = np.searchsorted(np.cumsum(counts[order]), SHOWN * counts.sum())
+    return float(middles[order][enough])
 
 
 def _quantiles(arrays: Arrays, q: float) -> np.ndarray:
