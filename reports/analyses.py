@@ -45,19 +45,6 @@ def by_seed(variant: Variant, analysis: str, number: Callable[[Arrays], float]) 
     return {seed: sum(values) / len(values) for seed, values in found.items()}
 
 
-def rules_of(arrays: Arrays) -> np.ndarray:
-    """Return each layer's rule; where names were stored anew every epoch, of the first one."""
-    return _constant(arrays, "rules")
-
-
-def names_of(arrays: Arrays) -> np.ndarray:
-    return _constant(arrays, "names")
-
-
-def _constant(arrays: Arrays, key: str) -> np.ndarray:
-    return arrays[key][0] if arrays[key].ndim == 2 else arrays[key]
-
-
 # What is said of a network.
 
 
@@ -204,7 +191,7 @@ def mixtures(block: Block) -> list[Mixture]:
 
 def _mixture(variant: Variant, block: Block) -> Mixture | None:
     mixed = stored(variant, "gradients")
-    rules = sorted({rule for arrays in mixed.values() for rule in rules_of(arrays)} - {"bp"})
+    rules = sorted({rule for arrays in mixed.values() for rule in arrays["rules"]} - {"bp"})
     if len(rules) < 2:
         return None
     alike = [v for v in block.variants if v.name == variant.name and v.protocols == variant.protocols]
@@ -233,16 +220,16 @@ def _mixture(variant: Variant, block: Block) -> Mixture | None:
 
 def _learning(arrays: Arrays) -> float:
     """Return the variance over the weights that do not follow BP."""
-    return mean_over_weights(arrays, "variance_rule", rules_of(arrays) != "bp")
+    return mean_over_weights(arrays, "variance_rule", arrays["rules"] != "bp")
 
 
 def _under(arrays: Arrays, rule: str) -> float:
-    return mean_over_weights(arrays, "variance_rule", rules_of(arrays) == rule)
+    return mean_over_weights(arrays, "variance_rule", arrays["rules"] == rule)
 
 
 def _share(arrays: Arrays, rule: str) -> float:
     sizes = np.where(np.isfinite(arrays["variance_rule"]), arrays["sizes"], 0)
-    rules = rules_of(arrays)
+    rules = arrays["rules"]
     return float(sizes[rules == rule].sum() / sizes[rules != "bp"].sum())
 
 

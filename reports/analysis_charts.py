@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import LineStyleType
 
-from reports.analyses import Arrays, Row, names_of, rules_of, stored
+from reports.analyses import Arrays, Row, stored
 from reports.charts import DASHES, MUTED, STYLE, _svg, colour, name, spell
 from reports.tables import RULES_FIRST, Block, Variant
 
@@ -35,7 +35,7 @@ def distributions(block: Block) -> Markup:
         panels[0].set_title("all weights of a network")
         for axes, (variant, networks) in zip(panels[1:], mixed, strict=True):
             for rule in RULES_FIRST:
-                counts = np.sum([arrays["histogram"][rules_of(arrays) == rule].sum(0) for arrays in networks], axis=0)
+                counts = np.sum([arrays["histogram"][arrays["rules"] == rule].sum(0) for arrays in networks], axis=0)
                 if np.any(counts):
                     _density(axes, edges, reach, counts, colour(rule), spell(rule), "-")
             axes.set_title(f"{name(variant, block)}, by rule")
@@ -56,9 +56,9 @@ def layers(block: Block) -> Markup:
         figure = Figure(figsize=(9.5, 1.75 * height + 0.4), layout="constrained")
         panels = figure.subplots(height, min(PANELS, len(found)), sharey=True, squeeze=False).ravel()
         for i, (axes, (variant, arrays)) in enumerate(zip(panels, found, strict=False)):
-            place = np.arange(1, len(names_of(arrays)) + 1)
+            place = np.arange(1, len(arrays["names"]) + 1)
             quantile = {q: _quantiles(arrays, q) for q in (0.05, 0.25, 0.75, 0.95)}
-            rules = rules_of(arrays)
+            rules = arrays["rules"]
             shade = colour(variant.rules)
             axes.fill_between(place, quantile[0.05], quantile[0.95], color=shade, alpha=0.2, lw=0, step="mid")
             axes.fill_between(place, quantile[0.25], quantile[0.75], color=shade, alpha=0.45, lw=0, step="mid")
@@ -73,7 +73,7 @@ def layers(block: Block) -> Markup:
                 axes.set_ylabel("weight")
         for axes in panels[len(found) :]:
             axes.set_visible(False)
-        present = {rule for _, arrays in found if len(_learning_rules(arrays)) > 1 for rule in rules_of(arrays)}
+        present = {rule for _, arrays in found if len(_learning_rules(arrays)) > 1 for rule in arrays["rules"]}
         if present:
             keys = [Patch(color=colour(rule), label=spell(rule)) for rule in RULES_FIRST if rule in present]
             figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
@@ -171,7 +171,7 @@ def _by_depth(block: Block, keys: dict[str, str], title: str, sharey: bool = Fal
 def _along(arrays: Arrays, key: str, mean: Callable[..., np.ndarray]) -> np.ndarray:
     """Return a layer after the other; layers of one cell lie beside each other, and count as one by their mean."""
     used = np.isfinite(arrays["norm_true"])
-    place = np.array([_place(layer) for layer in names_of(arrays)[used]])
+    place = np.array([_place(layer) for layer in arrays["names"][used]])
     values = np.ma.masked_invalid(arrays[key][used])
     return np.ma.filled(np.ma.stack([mean(values[place == here], axis=0) for here in dict.fromkeys(place)]).astype(float), np.nan)
 
@@ -194,7 +194,7 @@ def _geometric(values: np.ma.MaskedArray, axis: int) -> np.ma.MaskedArray:
 
 def _mean_of_learning(arrays: Arrays, key: str) -> np.ndarray:
     """Return the mean over the layers that follow another rule than BP, by epoch."""
-    among = np.ma.masked_invalid(arrays[key][:, rules_of(arrays) != "bp"])
+    among = np.ma.masked_invalid(arrays[key][:, arrays["rules"] != "bp"])
     return np.ma.filled(among.mean(axis=1).astype(float), np.nan)
 
 
@@ -220,7 +220,7 @@ def _quantiles(arrays: Arrays, q: float) -> np.ndarray:
 
 
 def _learning_rules(arrays: Arrays) -> set[str]:
-    return set(rules_of(arrays)) - {"bp"}
+    return set(arrays["rules"]) - {"bp"}
 
 
 def _with(block: Block, analysis: str) -> list[Variant]:
