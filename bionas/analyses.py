@@ -4,8 +4,8 @@
     gradients    how far its gradient scatters over batches, and how far it is off         equations 8 and 9, A.3.1
     alignment    how far its B is from W, and its gradient from the true one               A.3.1
 
-Each returns plain arrays by name, over convs and linears in the order of the modules, biases left out. A layer that the network does not
-use when it is evaluated (an auxiliary head) has NaN for what is not in its weights.
+Each returns plain arrays by name (`names` and `rules` hold str objects), over convs and linears in the order of the modules, biases left
+out. A layer that the network does not use when it is evaluated (an auxiliary head) has NaN for what is not in its weights.
 
 Gradients are those of a training step: of the mean cross-entropy of a batch, normalised by the batch's own statistics. Running statistics
 would not do: before the first epoch they are nobody's, and rules would be compared over training on two different networks. What belongs
@@ -53,7 +53,7 @@ def weights(model: nn.Module) -> dict[str, np.ndarray]:
         "variance": variance,
         "kurtosis": kurtosis,
         "edges": edges,
-        "histogram": np.array([np.histogram(value, edges)[0] for value in values], dtype=np.int64),
+        "histogram": np.array([np.histogram(value, edges)[0] for value in values], dtype=np.int32),
     }
 
 
@@ -217,8 +217,8 @@ def _layers(model: nn.Module) -> list[tuple[str, Layer]]:
 
 def _named(layers: Sequence[tuple[str, Layer]]) -> dict[str, np.ndarray]:
     return {
-        "names": np.array([name for name, _ in layers], dtype=str),
-        "rules": np.array([rule_of(layer) for _, layer in layers], dtype=str),
+        "names": np.array([name for name, _ in layers], dtype=object),
+        "rules": np.array([rule_of(layer) for _, layer in layers], dtype=object),
         "sizes": np.array([layer.weight.numel() for _, layer in layers], dtype=np.int64),
     }
 

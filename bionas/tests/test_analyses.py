@@ -270,3 +270,17 @@ def test_biotorchs_layers_cannot_be_switched():
 def test_a_model_without_layers_is_refused_in_one_line():
     with pytest.raises(ValueError, match=r"^model: has no conv and no linear; allowed: one or more$"):
         weights(nn.ReLU())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("make", [mixed_cells, lambda: initialise(resnet20("brsf", 4), 0)])
+def test_on_a_gpu_they_are_those_of_a_cpu(make):
+    found = {}
+    for device in ("cpu", "cuda"):
+        net = make().double().to(device)
+        data = [(x.double().to(device), y.to(device)) for x, y in batches()]
+        found[device] = [weights(net), gradients(net, data), alignment(net, *data[0])]
+    for here, there in zip(*found.values(), strict=True):
+        for key in here.keys() - {"names", "rules"}:
+            np.testing.assert_allclose(there[key], here[key], rtol=1e-5, atol=1e-9, err_msg=key)
