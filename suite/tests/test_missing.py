@@ -14,6 +14,7 @@ from suite import check, store, unfinished
 from suite.collect import collect
 from suite.collect import main as collect_main
 from suite.definition import spec
+from suite.missing import reasons
 from suite.plan import load, plan
 
 DEFINITION = """
@@ -153,6 +154,23 @@ def test_a_missing_search_takes_its_trials_with_it(folder):
     }
     page = shown(folder)
     assert "0 of 1 searches" in page and "eg-bio digits FA, uSF – – 0 –" in page and not re.search(r"\bnan\b", page)
+
+
+def test_attacks_whose_images_another_network_makes_wait_for_that_one(tmp_path):
+    given = plan(
+        spec.parse(
+            "{name: given, about: x, datasets: [digits], models: {names: [resnet20], rules: [bp, fa]}, "
+            "attacks: {names: [fgsm], transfer_from: [bp]}}"
+        )
+    )
+    bp, fa = given.trials
+    store.write(tmp_path / f"trial/{fa}/train.h5", store.Run("train", fa, {}, "ok", METRICS["train"]))
+    absent = {(f"trial/{bp}", "train"): "", (f"trial/{bp}", "evaluation"): "", (f"trial/{fa}", "evaluation"): ""}
+    assert {(row["run"], row["stage"]): row["reason"] for row in reasons(given, absent, tmp_path, tmp_path)} == {
+        (f"trial/{bp}", "train"): "not run yet",
+        (f"trial/{bp}", "evaluation"): "its training is missing",
+        (f"trial/{fa}", "evaluation"): f"its source trial/{bp} is missing",
+    }
 
 
 def test_of_nothing_at_all_there_is_a_page_too(folder, capsys):

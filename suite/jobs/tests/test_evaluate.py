@@ -147,7 +147,9 @@ def test_analyses_of_the_trained_network_lie_beside_the_attacks(made, digits):
     run, content = store.read(made["fa"].evaluation), dataset.read(digits)
     by_hand = analyses.weights(trained(made["fa"], content))
     for key, array in by_hand.items():
-        assert np.array_equal(run.arrays[f"analyses/weights/{key}"], array), key
+        stored = run.arrays[f"analyses/weights/{key}"]
+        same = np.allclose(stored, array) if array.dtype.kind == "f" else np.array_equal(stored, array)  # jobs keep to fewer instructions
+        assert same, key
     gradients = {name.rpartition("/")[2]: array for name, array in run.arrays.items() if name.startswith("analyses/gradients/")}
     used = ~np.isnan(gradients["norm_true"])
     assert used.any() and (gradients["variance_rule"][used] > 0).all() and set(gradients["rules"]) == {"bp", "fa"}
