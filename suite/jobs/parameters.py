@@ -19,7 +19,7 @@ KEYS = {
     "trial": (*COMMON_KEYS, "network", "parent", "rules"),
     "evaluation": ("preset", "attacks", "parameters", "images", "numerics"),
 }
-OPTIONAL = {"search": (), "trial": ("of_seed", "tuning"), "evaluation": ()}  # few runs have these
+OPTIONAL = {"search": ("ranking",), "trial": ("of_seed", "tuning"), "evaluation": ()}  # few runs have these
 PLANNED_ONLY = ("protocols", "overrides", "evaluation")
 
 
