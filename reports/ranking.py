@@ -1,4 +1,4 @@
-"""Whether a supernet ranks networks as training them does: Kendall's τ (Yu et al. 2020; Yang et al. 2020) between the accuracy that the
+"""Whether a supernet ranks networks as training them does: Kendall's τ (Yu et al. 2020) between the accuracy that the
 shared weights give a genotype and the one that it has when it is trained by itself."""
 
 from __future__ import annotations
@@ -57,9 +57,8 @@ class Ranking:
         if not n:
             most = max((len(pairs) for pairs in self.pairs.values()), default=0)
             if most < PAIRS:
-                return (
-                    f"not computed: of {max(self.judged.values())} genotypes judged, {most} {'was' if most == 1 else 'were'} trained, too"
-                )
+                were = "was" if most == 1 else "were"
+                return f"not computed: of {max(self.judged.values())} genotypes judged, {most} {were} trained, too; {PAIRS} are needed"
             return "not computed: the supernet, or training, gives all of them the same accuracy"
         if n < INTERVAL_SEEDS:
             return f"{n} seed{'s' if n != 1 else ''}: no interval"

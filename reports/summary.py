@@ -43,8 +43,9 @@ def _comparisons(results: tables.Results) -> Iterator[str]:
 def _met(results: tables.Results) -> Iterator[str]:
     found, _ = met.split(against.compare(results))
     if found:
-        ours = [f"ours, {epoch} | one more of it, 95 % | printed is" for epoch in ("selected (best test epoch, as theirs)", "last epoch")]
-        yield from _head("published", "printed", *" | ".join(ours).split(" | "), "seeds")
+        epochs = ("selected (best test epoch, as theirs)", "last epoch")
+        ours = [column for epoch in epochs for column in (f"ours, {epoch}", "one more of it, 95 %", "printed is")]
+        yield from _head("published", "printed", *ours, "seeds")
     for row in found:
         ours = [f"{c.ours:.2f} | {interval(c.ours.one_more, '.2f') or '–'} | {met.where(c)}" for c in row.both]
         cited = row.selected.cited
@@ -65,7 +66,8 @@ def _against(results: tables.Results) -> Iterator[str]:
 
 def _networks(results: tables.Results) -> Iterator[str]:
     for block in results.blocks:
-        yield from _head(f"{'cells' if block.network == 'cells' else block.network} on {block.dataset}", "test error, %", "seeds")
+        chosen = ", of epochs selected on test" if any(variant.selected_on_test for variant in block.variants) else ""
+        yield from _head(f"{'cells' if block.network == 'cells' else block.network} on {block.dataset}", f"test error, %{chosen}", "seeds")
         for variant in block.variants:
             error = variant.metric("test_error")
             yield f"| {charts.name(variant, block)} | {error:.2f} | {error.n} |"

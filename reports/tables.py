@@ -82,6 +82,11 @@ class Variant:
         return same and (self.dataset, self.protocols) == (other.dataset, other.protocols)
 
     @property
+    def selected_on_test(self) -> bool:
+        """Whether some of its errors are no test, because their epoch was chosen by the images that they are of."""
+        return any("selected on test" in str(run.metrics.get("test_error_of")) for run in self.trains.values())
+
+    @property
     def is_cell(self) -> bool:
         """Whether it is built from a genotype."""
         return self.parent is not None or "cells" in self.settings
