@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bionas.files import replacing
-from reports import against, charts, claims, rates, spread, tables
+from reports import against, charts, claims, composition, improvement, met, ranking, rates, spread, tables
 from reports.statistics import proportion
 
 HERE = Path(__file__).parent
@@ -26,6 +26,7 @@ def render(results: tables.Results) -> str:
     environment.filters |= {"interval": interval, "p_value": p_value}
     comparisons = against.compare(results)
     tried = rates.tried(results)
+    tables_met, others = met.split(comparisons)
     missed = [row for row in results.verdict if not row["kept"]]
     return environment.get_template("template.html.j2").render(
         results=results,
@@ -40,7 +41,13 @@ def render(results: tables.Results) -> str:
         grid=rates.grid(tried),
         spreads=spread.spreads(results),
         masking=tables.masking(results),
+        rankings=ranking.rankings(results),
+        compositions=composition.compositions(results),
+        improvements=improvement.improvements(results),
         comparisons=comparisons,
+        met=tables_met,
+        others=others,
+        where=met.where,
         caveats=list(dict.fromkeys(c.cited.caveat for c in comparisons if c.cited.caveat)),
         largest_gap=_largest_gap(results),
         provenance=_shared_provenance(results),

@@ -29,6 +29,7 @@ class Variant:
     evaluations: Mapping[int, store.Run]
     of_seed: Mapping[int, int] = field(default_factory=dict)  # the definition's seed of those that are retrainings
     tuning: Sequence[tuple[float, Sequence[str]]] = ()  # the runs that chose its learning rate, by rate
+    parents: Mapping[int, str | None] = field(default_factory=dict)  # the search whose genotype it is, by seed
 
     @property
     def name(self) -> str:
@@ -68,6 +69,22 @@ class Variant:
     @property
     def all_runs(self) -> list[store.Run]:
         return [*self.trains.values(), *self.evaluations.values()]
+
+    @property
+    def found_by(self) -> set[str]:
+        """The searches whose genotypes it trains: one for every seed, or one alone, or none."""
+        return {parent for parent in self.parents.values() if parent}
+
+    def trained_like(self, other: Variant) -> bool:
+        """Whether both were trained on the same data by the same settings, but for those that only one of them has a use for."""
+        shared = self.settings.keys() & other.settings.keys()
+        same = all(self.settings[name] == other.settings[name] for name in shared)
+        return same and (self.dataset, self.protocols) == (other.dataset, other.protocols)
+
+    @property
+    def selected_on_test(self) -> bool:
+        """Whether some of its errors are no test, because their epoch was chosen by the images that they are of."""
+        return any("selected on test" in str(run.metrics.get("test_error_of")) for run in self.trains.values())
 
     @property
     def is_cell(self) -> bool:
@@ -236,7 +253,8 @@ def read(path: Path) -> Results:
             for stage in ("train", "evaluation")
         }
         of_seed = {t["seed"]: t["of_seed"] for t in trials if "of_seed" in t}
-        variant = Variant(**parts, of_seed=of_seed, trains=by_stage["train"], evaluations=by_stage["evaluation"])
+        parents = {t["seed"]: t["parent"] for t in trials}
+        variant = Variant(**parts, of_seed=of_seed, parents=parents, trains=by_stage["train"], evaluations=by_stage["evaluation"])
         blocks.setdefault((variant.dataset, "cells" if variant.is_cell else variant.network), []).append(variant)
     same = ("dataset", "name", "method", "rule_set", "protocols", "settings")
     searches = [
