@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bionas.files import replacing
-from reports import against, charts, claims, composition, improvement, met, ranking, rates, spread, tables
+from reports import against, analyses, analysis_charts, charts, claims, composition, improvement, met, ranking, rates, spread, tables
 from reports.statistics import proportion
 
 HERE = Path(__file__).parent
@@ -33,6 +33,9 @@ def render(results: tables.Results) -> str:
         missed=missed,
         selected_on_test=any("selected on test" in str(run.metrics.get("test_error_of")) for run in results.runs),
         charts=charts,
+        analyses=analyses,
+        analysis_charts=analysis_charts,
+        analysed=analyses.sections(results),
         css=(HERE / "style.css").read_text(),
         claims=claims.claims(results),
         family=claims.family(results),

@@ -48,8 +48,13 @@ def layers_by_rule(model: nn.Module) -> dict[str, tuple[int, int]]:
     counts = dict.fromkeys((*catalog.RULES, *catalog.NETWORK_RULES), (0, 0))
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            rule = getattr(layer, "rule", getattr(layer, "type", "bp"))  # biotorch's layers say `type`
-            rule = rule if rule in counts else "bp"
+            rule = rule_of(layer)
             layers, weights = counts[rule]
             counts[rule] = (layers + 1, weights + layer.weight.numel())
     return counts
+
+
+def rule_of(layer: nn.Module) -> str:
+    """Return the rule that a conv or linear follows; one without a rule counts as BP."""
+    rule = getattr(layer, "rule", getattr(layer, "type", "bp"))  # biotorch's layers say `type`
+    return rule if rule in (*catalog.RULES, *catalog.NETWORK_RULES) else "bp"
