@@ -7,7 +7,8 @@ workflow, the report and the contract tests follow from the line.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -86,50 +87,151 @@ PRESETS = ("paper", "standard")
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack of torchattacks: its class, whether it uses a gradient, and its parameters by preset (pixels in [0, 1])."""
+    """One attack: where it lives, what it is, and its parameters by preset (images in [0, 1])."""
 
     target: str
+    norm: str  # in which its budget is counted: linf, l2, or l0 (pixels)
+    source: str  # who proposes it here
     uses_gradient: bool = True
-    paper: dict[str, Any] = field(default_factory=dict)  # paper §3.5
+    minimal: bool = False  # looks for the nearest wrong image; judged by its distance against `budget`
+    targets: bool = False  # has a targeted form: parameter `targeted`
+    paper: dict[str, Any] | None = None  # paper §3.5; None where it has no such attack, and `standard` is taken
     standard: dict[str, Any] = field(default_factory=dict)  # 8/255 throughout, steps that can cross the ball
+    more: tuple[str, ...] = ()  # parameters that no preset names
+    fixed: dict[str, Any] = field(default_factory=dict)  # what makes it this attack and no other of its target
+    classes: int = 2  # that its loss needs
 
+
+_PAPER, _AUTO = "paper §3.5", "AutoAttack (Croce & Hein 2020)"
+_STEP = {"eps": 8 / 255, "alpha": 2 / 255, "steps": 10}
+_AUTO_STEPS = {"norm": "Linf", "eps": 8 / 255, "steps": 100, "n_restarts": 1}
+
+# Every parameter's kind: words, True or False, a whole number (1 or more), a number (0 or more). All but four are the library's own:
+# `n_restarts` of pgd (random starts, of which the worst counts), `eot` (gradients averaged where a backward is random), `targeted`
+# (towards which label), `budget` (of a minimal-norm attack).
+KINDS: dict[str, tuple[str, ...] | type] = {
+    "norm": ("Linf", "L2"),
+    "loss": ("margin", "ce"),
+    "targeted": ("random", "least_likely"),
+    "random_start": bool,
+    "multi_targeted": bool,
+    "resc_schedule": bool,
+    "steps": int,
+    "n_restarts": int,
+    "eot": int,
+    "n_queries": int,
+    "pixels": int,
+    "popsize": int,
+    "eps": float,
+    "alpha": float,
+    "rho": float,
+    "alpha_max": float,
+    "eta": float,
+    "beta": float,
+    "p_init": float,
+    "overshoot": float,
+    "c": float,
+    "kappa": float,
+    "lr": float,
+    "budget": float,
+}
 
 ATTACKS = {
-    "fgsm": Attack("torchattacks:FGSM", paper={"eps": 0.35}, standard={"eps": 8 / 255}),
+    "fgsm": Attack("torchattacks:FGSM", "linf", _PAPER, targets=True, paper={"eps": 0.35}, standard={"eps": 8 / 255}, more=("eot",)),
     "pgd": Attack(
         "torchattacks:PGD",
+        "linf",
+        _PAPER,
+        targets=True,
         paper={"eps": 0.35, "alpha": 2 / 255, "steps": 10, "random_start": True},
-        standard={"eps": 8 / 255, "alpha": 2 / 255, "steps": 10, "random_start": True},
+        standard={**_STEP, "random_start": True},
+        more=("n_restarts", "eot"),
     ),
-    "tpgd": Attack(
-        "torchattacks:TPGD",
-        paper={"eps": 8 / 255, "alpha": 2 / 255, "steps": 7},
-        standard={"eps": 8 / 255, "alpha": 2 / 255, "steps": 10},
-    ),
-    "apgd": Attack(
-        "torchattacks:APGD",
-        paper={"norm": "Linf", "eps": 8 / 255, "steps": 50, "n_restarts": 1},
-        standard={"norm": "Linf", "eps": 8 / 255, "steps": 50, "n_restarts": 1},
-    ),
-    # Needs no gradient, so no feedback can mislead it: where it beats a gradient attack, that one was led astray.
+    # TRADES' PGD: away from the clean prediction by the KL divergence, whatever the label; the T is no target.
+    "tpgd": Attack("torchattacks:TPGD", "linf", _PAPER, paper={**_STEP, "steps": 7}, standard=_STEP),
+    "apgd": Attack("torchattacks:APGD", "linf", _PAPER, paper={**_AUTO_STEPS, "steps": 50}, standard=_AUTO_STEPS, more=("rho", "eot")),
+    # The difference of logits ratio is blind to their scale, by which a network can hide from the cross-entropy.
+    "apgd_dlr": Attack("torchattacks:APGD", "linf", _AUTO, standard=_AUTO_STEPS, more=("rho", "eot"), fixed={"loss": "dlr"}, classes=3),
+    "apgd_t": Attack("torchattacks:APGDT", "linf", _AUTO, standard=_AUTO_STEPS, more=("rho", "eot"), classes=4),
+    "fab": Attack("torchattacks:FAB", "linf", _AUTO, standard=_AUTO_STEPS, more=("alpha_max", "eta", "beta", "multi_targeted")),
+    # Needs no gradient, so no feedback can mislead it: where it beats a gradient attack, that one was led astray. AutoAttack's has
+    # 5,000 queries.
     "square": Attack(
         "torchattacks:Square",
+        "linf",
+        "AutoAttack (Andriushchenko et al. 2020), a fifth of its queries",
         uses_gradient=False,
-        paper={"norm": "Linf", "eps": 8 / 255, "n_queries": 1000},
+        targets=True,
         standard={"norm": "Linf", "eps": 8 / 255, "n_queries": 1000},
+        more=("n_restarts", "p_init", "loss", "resc_schedule"),
     ),
     # §3.5 leaves population and steps open; 10 and 10 are the library's defaults, which the public code used;
     # 30 and 150 biotorch's, which the paper's ResNet rows used.
     **{
         f"onepixel{pixels if pixels > 1 else ''}": Attack(
             "torchattacks:OnePixel",
+            "l0",
+            _PAPER,
             uses_gradient=False,
+            targets=True,
             paper={"pixels": pixels, "steps": 10, "popsize": 10},
             standard={"pixels": pixels, "steps": 30, "popsize": 150},
         )
         for pixels in (1, 2, 3, 4, 5)
     },
+    "deepfool": Attack(
+        "torchattacks:DeepFool",
+        "l2",
+        "Moosavi-Dezfooli et al. 2016",
+        minimal=True,
+        standard={"steps": 50, "overshoot": 0.02, "budget": 0.5},
+    ),
+    "cw": Attack(
+        "torchattacks:CW",
+        "l2",
+        "Carlini & Wagner 2017",
+        minimal=True,
+        targets=True,
+        standard={"c": 1.0, "kappa": 0.0, "steps": 50, "lr": 0.01, "budget": 0.5},
+    ),
 }
+
+
+def parameters(attack: str, preset: str, **overrides: Any) -> dict[str, Any]:
+    """Return an attack's parameters: a preset's, but for what is said otherwise. Raises ValueError for what does not exist or fit."""
+    spec = ATTACKS[choose("attack", attack, ATTACKS)]
+    preset = choose("preset", preset, PRESETS)
+    chosen = spec.standard if preset == "standard" or spec.paper is None else spec.paper
+    known = dict.fromkeys([*(spec.paper or {}), *spec.standard, *spec.more, *(["targeted"] if spec.targets else [])])
+    for key, value in overrides.items():
+        kind = KINDS[choose(f"{attack}: parameter", key, known)]
+        if isinstance(kind, tuple):
+            choose(f"{attack}: {key}", value, kind)
+        elif kind is bool:
+            fits, what = isinstance(value, bool), "true, false"
+        elif kind is int:
+            fits, what = type(value) is int and value >= 1, "a whole number, 1 or more"
+        else:
+            fits, what = type(value) in (int, float) and 0 <= value < math.inf, "a number, 0 or more"
+        if not isinstance(kind, tuple) and not fits:
+            raise ValueError(f"{attack}: {key}: {value!r} does not fit; allowed: {what}")
+    return chosen | {key: float(value) if KINDS[key] is float else value for key, value in overrides.items()}
+
+
+def budget(attack: str, parameters: Mapping[str, Any]) -> tuple[str, float]:
+    """Return how far an attack may go: the norm, and the size in that norm."""
+    size = next(parameters[key] for key in ("budget", "eps", "pixels") if key in parameters)
+    return str(parameters.get("norm", ATTACKS[attack].norm)).lower(), float(size)
+
+
+def label(attack: str, preset: str, overrides: Mapping[str, Any]) -> str:
+    """Return how files and tables call an attack: `pgd`, `pgd@standard`, `pgd@standard-n_restarts5`, `pgd@targeted-random`."""
+    words = [preset] if preset != "paper" else []
+    for key, value in overrides.items():
+        if isinstance(value, bool):
+            value = "on" if value else "off"
+        words.append(f"{key}-{value}" if isinstance(value, str) else f"{key}{value:g}")
+    return f"{attack}@{'-'.join(words)}" if words else attack
 
 
 def base(method: str) -> str:

@@ -1,9 +1,12 @@
-"""ResNet-20 and a derived network: each rule against plain backpropagation, and against biotorch's layers."""
+"""ResNet-20 and a derived network: each rule against plain backpropagation, and against biotorch's layers; PGD on them."""
 
 import peers
 import pytest
+import torchattacks
 from torch import nn
 
+from bionas import catalog
+from bionas.attacks import evaluate
 from bionas.networks import Network, parts, resnet20
 from bionas.rules import RULES, RuleConv2d
 from bionas.space import SearchSpace, random_genotype
@@ -59,3 +62,18 @@ def test_derived_network_step_against_biotorch(compare):
         "biotorch": peers.training_step(peers.with_biotorch(network()), *batch),
     }
     compare("derived network step, C=16, 8 cells, batch 32 of 32×32, four rules ÷ biotorch", contenders, 15, 0.9)
+
+
+def test_pgd_against_torchattacks_on_biotorch(compare):
+    """How many images stay right: ours looks at them before and after the attack, and so does who calls torchattacks."""
+    images, _ = peers.batch(32, 64)
+    ours, theirs = resnet("usf").eval(), peers.with_biotorch(resnet("usf")).eval()
+    labels = ours(images).argmax(1)  # what is wrong already is left alone by ours, and attacked by theirs
+    pgd = torchattacks.PGD(theirs, **catalog.parameters("pgd", "paper"))
+
+    def judged():
+        attacked = pgd(images, labels)
+        return [(pgd.get_output_with_eval_nograd(x).argmax(1) == labels).sum() for x in (images, attacked)]
+
+    contenders = {"ours": lambda: evaluate(ours, images, labels, "pgd"), "torchattacks": judged}
+    compare("PGD-10 on ResNet-20, 64 of 32×32, usf ÷ torchattacks on biotorch", contenders, 5, 0.75)

@@ -96,7 +96,7 @@ def of_trial(trial: Trial, parent: Search | None) -> Price:
 
 def of_evaluation(evaluation: Evaluation, each: int, available: int) -> Price:
     num = min(evaluation.images, available)
-    passes = sum(_passes(getattr(catalog.ATTACKS[attack], evaluation.preset), attack) for attack, _ in evaluation.attacks)
+    passes = sum(_passes(catalog.parameters(attack, evaluation.preset), attack) for attack, _ in evaluation.attacks)
     return Price(0, num * len(evaluation.attacks), num * passes * each, RUN_FILE)
 
 

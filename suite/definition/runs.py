@@ -34,7 +34,7 @@ class Evaluation:
         return {
             "preset": self.preset,
             "attacks": [list(pair) for pair in self.attacks],
-            "parameters": {attack: getattr(catalog.ATTACKS[attack], self.preset) for attack, _ in self.attacks},
+            "parameters": {attack: catalog.parameters(attack, self.preset) for attack, _ in self.attacks},
             "images": self.images,
             "numerics": NUMERICS,
         }

@@ -41,7 +41,7 @@ def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespa
     made_by = code.joined(made_by, code.of("evaluation", trained.params))  # it may have been edited while this job waited for a GPU
     owner = {**params, "on": here.device.type, "weights": trained.metrics["weights_sha256"]}
     checkpoint = Checkpoint(args.out, trained.id, owner, args.checkpoint_seconds, stop, made_by)
-    if params["parameters"] != {attack: getattr(catalog.ATTACKS[attack], params["preset"]) for attack, _ in params["attacks"]}:
+    if params["parameters"] != {attack: catalog.parameters(attack, params["preset"]) for attack, _ in params["attacks"]}:
         raise ValueError(f"--params: preset {params['preset']!r} has other parameters in this version; plan again")
     content = dataset.read(args.data)
     if content.checksum != trained.metrics["dataset_checksum"]:
@@ -61,7 +61,7 @@ def _evaluate(trained: store.Run, params: dict[str, Any], args: argparse.Namespa
             part = done.setdefault(key, {"clean": [], "robust": [], "seconds": 0.0})
             before = len(part["clean"])
             tick = time.monotonic()
-            for outcome in attacks.chunks(model, images, labels, attack, through, params["preset"], seed=seed, start=before):
+            for outcome in attacks.chunks(model, images, labels, attack, through, params["parameters"][attack], seed=seed, start=before):
                 part["clean"].append(outcome.clean_correct)
                 part["robust"].append(outcome.robust_correct)
                 part["seconds"] += time.monotonic() - tick

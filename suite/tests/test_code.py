@@ -57,7 +57,7 @@ def changed(sources):
     [
         ("bionas/rules/table.py", "R * torch.sign(W)", "R * torch.tanh(W)", set(RUNS)),
         ("bionas/networks/parts.py", "\n\ndef ", "\n\nX = 1\n\n\ndef ", set(RUNS)),
-        ("bionas/attacks.py", "\n\ndef ", "\n\nX = 1\n\n\ndef ", {"attacks"}),
+        ("bionas/attacks/outcomes.py", "\n\ndef ", "\n\nX = 1\n\n\ndef ", {"attacks"}),
         ("bionas/search/eg.py", "MIXES = True", "MIXES = False", {"eg"}),
         ("bionas/search/common.py", '"normal", "reduce"', '"reduce", "normal"', {"darts", "eg", "random", "work"}),
         ("suite/jobs/train.py", "100 - accuracy", "accuracy", TRAININGS),

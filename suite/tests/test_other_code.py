@@ -59,7 +59,7 @@ def test_no_result_of_other_code_is_passed_off_as_this_ones(tmp_path):
     assert "†" not in checkout.report
 
     # A plain refactoring of the attacks concerns evaluations alone: named, marked, and nothing is thrown away.
-    checkout.edit("bionas/attacks.py", "\n\ndef ", "\n\nUNUSED = 1\n\n\ndef ")
+    checkout.edit("bionas/attacks/outcomes.py", "\n\ndef ", "\n\nUNUSED = 1\n\n\ndef ")
     (line,), ran = checkout.snakemake()
     assert line.startswith("1 finished run was made by other code than this: trial/digits/resnet20/fa/") and "/evaluation" in line
     assert ran == {"collect", "render", "check"}

@@ -1,0 +1,66 @@
+"""From a name and its parameters to something that attacks: torchattacks' classes, told about our keys and kept from their traps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bionas import catalog
+
+Attacker = Callable[[Tensor, Tensor], Tensor]  # (images, labels) → adversarial images
+
+
+def attacker(model: nn.Module, attack: str, parameters: Mapping[str, Any], key: int, logits: Tensor) -> Attacker:
+    """Return the attack on a model whose `logits` tell its classes and device. Raises ValueError if these are too few for its loss.
+
+    Draws are from the global streams, or from one that starts at `key` in attacks that reseed.
+    """
+    spec, classes = catalog.ATTACKS[attack], logits.shape[1]
+    if classes < spec.classes:
+        raise ValueError(f"attack: the loss of {attack} needs {spec.classes} or more classes; the network has {classes}")
+    given = {**parameters, **spec.fixed}
+    given.pop("budget", None)  # a judge's
+    restarts = given.pop("n_restarts", 1) if attack == "pgd" else 1
+    target = _averaged(spec.target, attack, given)
+    targeted = given.pop("targeted", None) if target.startswith("torchattacks:") else None
+    if attack in ("apgd_t", "fab"):
+        given["n_classes"] = classes
+    made = catalog.load(target)(model, **given)
+    made.device = logits.device  # which torchattacks takes from the first parameter, if there is one
+    if hasattr(made, "seed"):
+        made.seed = key  # the library reseeds torch itself, by default the same way for every batch
+    if targeted:
+        getattr(made, f"set_mode_targeted_{targeted}")(quiet=True)
+    if attack == "cw":  # whose artanh has no slope at 0 and 1, so that black and white pixels would never move
+        return lambda images, labels: made(images.clamp(1e-6, 1 - 1e-6), labels)
+    return _restarted(model, made, restarts)
+
+
+def _averaged(target: str, attack: str, given: dict[str, Any]) -> str:
+    """Take `eot` out of what is given; return what averages so many gradients a step."""
+    times = given.pop("eot", 1)
+    if times == 1:
+        return target
+    given["eot_iter"] = times
+    if attack == "fgsm":  # one step that crosses the ball, from the image itself
+        given.update(alpha=given["eps"], steps=1, random_start=False)
+    return "torchattacks:EOTPGD" if attack in ("fgsm", "pgd") else target
+
+
+def _restarted(model: nn.Module, attack: Attacker, times: int) -> Attacker:
+    """Attack so many times, each time what is right still."""
+
+    def attacked(images: Tensor, labels: Tensor) -> Tensor:
+        found = attack(images, labels).detach()
+        for _ in range(times - 1):
+            with torch.no_grad():
+                left = (model(found).argmax(1) == labels).nonzero().flatten()
+            if not len(left):
+                break
+            found[left] = attack(images[left], labels[left]).detach()
+        return found
+
+    return attacked
