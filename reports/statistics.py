@@ -27,6 +27,14 @@ class Summary:
         return cls(float(array.mean()) if n else math.nan, float(array.std(ddof=1)) if n > 1 else math.nan, n)
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """The t-interval of the mean; None where too few seeds bound nothing, or all are equal and have no spread to measure with."""
+        if self.n < INTERVAL_SEEDS or not self.sd > 0:
+            return None
+        half = float(stats.t.isf(LEVEL / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+    @property
     def one_more(self) -> tuple[float, float] | None:
         """Where one more run like these would lie in 95 of 100 cases: mean ± t·s·√(1 + 1/n); None where too few seeds bound nothing."""
         if self.n < INTERVAL_SEEDS:
