@@ -156,6 +156,10 @@ class Network:
         """The definition's seed."""
         return self.variant.of_seed.get(self.seed, self.seed)
 
+    @property
+    def images(self) -> int:
+        return len(next(iter(self.outcomes.values())))
+
     def kind(self, way: str) -> str:
         if way == "rule" or (way == "true" and self.plain):
             return OWN
@@ -210,7 +214,7 @@ class Share:
         for network in found:
             if (value := measure(network)) is not None:
                 values.setdefault(network.unit, []).append(value)
-                images.append(int(network.run.metrics["images"]))
+                images.append(network.images)
         over = Summary.of(sum(each) / len(each) for each in values.values())
         if len(images) == 1:
             return cls(over, proportion(over.mean, images[0]))

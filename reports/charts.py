@@ -115,12 +115,12 @@ def attacked(part: Part) -> Markup:
         grid = figure.subplots(rows, min(PANELS, len(panels)), sharey=True, squeeze=False).flat
         for (attack, left), axes in zip(panels, grid, strict=False):
             axes.grid(axis="y", visible=False)
-            for row, variant in enumerate(variants):
+            for row, (variant, networks) in enumerate(part.by_variant):
                 means, shade = left.get(row, {}), colour(variant.rules)
                 if len(means) > 1:
                     axes.plot([min(means.values()), max(means.values())], [row, row], "-", color=shade, lw=2, alpha=0.35)
                 for kind, mean in means.items():
-                    hollow = kind == "own" and variant.rules != "bp"
+                    hollow = kind == "own" and not networks[0].plain
                     axes.plot(mean, row, MARKERS[kind], ms=6.5, mfc="white" if hollow else shade, mec=shade, mew=1.6, clip_on=False)
             axes.set_title(attack.label.replace("@", "\n"))
             axes.set_xlim(-4, 104)
@@ -157,22 +157,25 @@ def budgets(part: Part) -> Markup:
         grid = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
         drawn: dict[str, LineStyleType] = {}
         for (curve, kind), axes in zip(panels, grid, strict=False):
-            for variant in (v for v, _ in part.by_variant if (v.name, v.protocols) == kind):
-                for way, (sizes, left) in part.against_size(curve, variant).items():
+            for variant, networks in ((v, networks) for v, networks in part.by_variant if (v.name, v.protocols) == kind):
+                for way, (sizes, left) in part.against_size(curve, networks).items():
+                    way = "true" if way == "own" and networks[0].plain else way
                     dots = {"marker": MARKERS[way], "ms": 3.5, "mfc": "white" if way == "own" else None} if len(sizes) < 20 else {}
                     axes.plot(sizes, left, color=colour(variant.rules), ls=WAY_DASHES[way], lw=1.5, **dots)
-                    drawn[spell(variant.rules)], drawn[WAYS[way]] = "-", WAY_DASHES[way]
+                    drawn[WAYS[way]] = WAY_DASHES[way]
             linf = curve[0].budget.norm == "linf"
             where = f", {kind[0]}{'' if kind[1] == ('repaired',) else ' ' + ', '.join(kind[1])}" if len(kinds) > 1 else ""
             axes.set_title(f"{curve[0].name}{where}")
-            axes.set_xlabel("ε in L∞, 1/255" if linf else "distance in L2")
+            axes.set_xlabel("ε in L∞, 1/255 (root scale)" if linf else "distance in L2")
+            if linf:
+                axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
             axes.set_ylim(-3, 103)
             axes.set_xlim(left=0)
         for spare in grid:
             spare.set_visible(False)
-        rules = {spell(v.rules): colour(v.rules) for v, _ in part.by_variant}
-        handles = [Line2D([], [], color=rules.get(label, MUTED), ls=dashes, lw=1.6) for label, dashes in drawn.items()]
-        figure.legend(handles, list(drawn), loc="outside lower center", ncols=min(len(drawn), 5), fontsize=9)
+        handles = {spell(v.rules): Line2D([], [], color=colour(v.rules), lw=1.6) for v, networks in part.by_variant if networks}
+        handles |= {way: Line2D([], [], color=MUTED, ls=dashes, lw=1.6) for way, dashes in drawn.items()}
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, fontsize=9)
         figure.supylabel("robust accuracy, %", fontsize=9, color=MUTED)
         return _svg(figure, f"Robust accuracy by size of the perturbation, {part.block.dataset}, {part.block.network}")
 

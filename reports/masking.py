@@ -7,7 +7,7 @@ right under all attacks through its own gradient, and which under the same attac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +97,7 @@ def verdicts(parts: Iterable[Part]) -> list[Row]:
     planned = {attack.label: attack for part in parts for attack in part.planned}
     compared, _ = budgets(list(planned.values()))
     all_networks = [network for part in parts for _, found in part.by_variant for network in found]
-    tests = [(network, pairing) for network in all_networks for budget in compared for pairing in _pairings(network, budget)]
+    tests = [(network, pairing) for network in all_networks for pairing in _pairings(network, compared)]
     steps = holm([pairing.p for _, pairing in tests])
     by: dict[int, list[tuple[Pairing, Step]]] = {}
     for (network, pairing), step in zip(tests, steps, strict=True):
@@ -110,27 +110,29 @@ def verdicts(parts: Iterable[Part]) -> list[Row]:
     ]
 
 
-def _pairings(network: Network, budget: Budget) -> list[Pairing]:
-    """Pair its own gradient's outcomes with those of each other kind, within a budget that its own attacks exhaust.
+def _pairings(network: Network, compared: Iterable[Budget]) -> Iterator[Pairing]:
+    """Pair its own gradient's outcomes with those of each other kind, within every budget that its own attacks exhaust.
 
     The true gradient is judged by the attacks that ran through both. The others are weaker by nature than an attack that follows a
-    gradient to its end, so they stand against one that did, in a ball that is no smaller; against a single step they would prove nothing.
+    gradient to its end, so they stand against one that did, in a ball that is no smaller; against a single step they would prove
+    nothing. The same others are not set against still more attacks within a larger budget.
     """
-    own = network.within(budget, OWN)
-    if not any(attack.budget == budget for attack, _ in own):
-        return []
-    labels = {attack for attack, _ in own}
-    reach = max((attack.budget for attack in labels if attack.thorough), default=None)
-    found = []
-    for kind in (TRUE, NONE, TRANSFER):
-        others = {
-            (attack, way): left
-            for (attack, way), left in network.within(budget, kind).items()
-            if (attack in labels if kind == TRUE else reach and reach.allows(attack.budget))
-        }
-        if others:
-            found.append(_pairing(budget, kind, own, others))
-    return found
+    seen = []
+    for budget in compared:
+        own = network.within(budget, OWN)
+        if not any(attack.budget == budget for attack, _ in own):
+            continue
+        labels = {attack for attack, _ in own}
+        reach = max((attack.budget for attack in labels if attack.thorough), default=None)
+        for kind in (TRUE, NONE, TRANSFER):
+            others = {
+                (attack, way): left
+                for (attack, way), left in network.within(budget, kind).items()
+                if (attack in labels if kind == TRUE else reach and reach.allows(attack.budget))
+            }
+            if others and others.keys() not in seen:
+                seen.append(others.keys())
+                yield _pairing(budget, kind, own, others)
 
 
 def _pairing(
@@ -157,17 +159,17 @@ def _judge(network: Network, tests: tuple[tuple[Pairing, Step], ...]) -> Verdict
     if found:
         worst = max(found, key=_gap)
         return Verdict(network, True, f"masked: {worst.words}", tests, _gap(worst))
-    nearest, step = min(tests, key=lambda test: (test[0].only_others <= test[0].only_own, test[0].p, -test[0].own))
-    needed = nearest.needed(step.level)
-    images, others = f"{nearest.images:,} images", THROUGH[nearest.kind]
+    (nearest, _), needed = max(
+        ((test, test[0].needed(test[1].level)) for test in tests), key=lambda found: (found[0][0].only_others / found[1], found[0][0].own)
+    )
+    others, alone = THROUGH[nearest.kind], f"{nearest.only_others} of {nearest.images:,} images"
     if nearest.images < needed:
-        words = f"cannot be judged: {images} are too few; it takes {needed} that only {others} break"
+        words = f"cannot be judged: {nearest.images} images are too few; it takes {needed} that only {others} break"
         return Verdict(network, None, words, tests, _gap(nearest))
-    if nearest.own < needed:
-        why = f"its own gradient leaves {nearest.own} of {images} within {nearest.budget.words}, and {needed} would be needed to tell"
-    else:
-        why = f"{others} alone break {nearest.only_others} of {images} within {nearest.budget.words}; {needed} would have told"
-    return Verdict(network, False, f"no sign of masking: {why}", tests, _gap(nearest))
+    where, back = f"within {nearest.budget.words}", f"its own gradient alone {nearest.only_own}"
+    few = f", more than the {nearest.own} that it leaves" if nearest.own < needed else ""
+    words = f"no sign of masking: {where} {others} alone break {alone}, {back}; {needed} would have told{few}"
+    return Verdict(network, False, words, tests, _gap(nearest))
 
 
 def _gap(pairing: Pairing) -> float:

@@ -116,9 +116,8 @@ class Part:
         """Return the attacks that seek the nearest wrong image: each a curve of its own."""
         return [(attack,) for attack in self.planned if catalog.ATTACKS[attack.name].minimal]
 
-    def against_size(self, curve: Sequence[Attack], variant: Variant) -> dict[str, tuple[list[float], list[float]]]:
+    def against_size(self, curve: Sequence[Attack], found: Sequence[Network]) -> dict[str, tuple[list[float], list[float]]]:
         """Return {kind of way: (sizes, robust accuracy)} along a curve, from no attack on; mean over networks. In L∞ in 1/255."""
-        found = next(networks for other, networks in self.by_variant if other is variant)
         points = _beyond if catalog.ATTACKS[curve[0].name].minimal else _along
         drawn = {kind: points(curve, found, kind) for kind in KINDS}
         return {kind: ([size for size, _ in line], [left for _, left in line]) for kind, line in drawn.items() if line}
