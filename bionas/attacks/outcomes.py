@@ -59,10 +59,14 @@ def evaluate(
     """
     parameters = catalog.parameters(attack, preset, **overrides)
     parts = list(chunks(model, images, labels, attack, gradient, parameters, seed=seed, source=source))
-    joined = {name: [getattr(part, name) for part in parts] for name in ("clean_correct", "robust_correct", "adversarial", "distance")}
-    if not keep_adversarial:
-        joined["adversarial"] = [None]
-    return Outcome(**{name: None if found[0] is None else torch.cat(found) for name, found in joined.items()})
+    adversarial = [part.adversarial for part in parts if part.adversarial is not None and keep_adversarial]
+    distance = [part.distance for part in parts if part.distance is not None]
+    return Outcome(
+        torch.cat([part.clean_correct for part in parts]),
+        torch.cat([part.robust_correct for part in parts]),
+        torch.cat(adversarial) if adversarial else None,
+        torch.cat(distance) if distance else None,
+    )
 
 
 def chunks(
@@ -111,9 +115,9 @@ def _attacked(
         logits = _logits(model, x)
         before = logits.argmax(1) == y
         attacked, after, distance = x.clone(), before.clone(), None
+        attack_on = attacker(on, attack, parameters, key, logits)
         attackable = before.nonzero().flatten()
         if len(attackable):
-            attack_on = attacker(on, attack, parameters, key, logits)
             clean, labels = x[attackable], y[attackable]
             found = attack_on(clean, labels).detach()
             if spec.minimal:

@@ -48,12 +48,12 @@ def undisturbed(key: int, *models: nn.Module) -> Iterator[None]:
 def _feedback_from(key: int, model: nn.Module) -> Iterator[None]:
     """Count forwards from the key on within the block, where feedback is drawn at every one of them."""
     drawing = [owner for _, owner in feedback_owners(model) if owner.redraw == "forward"]
-    before = [(owner, owner.update, owner.streams, None if owner.R is None else owner.R.clone()) for owner in drawing]
+    before = [(owner, owner.update, owner.streams, owner.R if owner.R is None else owner.R.clone()) for owner in drawing]
     try:
         for owner in drawing:
             owner.update, owner.streams = derive(key, "forwards") >> 1, None
         yield
     finally:
         for owner, owner.update, owner.streams, R in before:
-            if R is not None:
+            if owner.R is not None and R is not None:
                 owner.R.copy_(R)
