@@ -81,6 +81,11 @@ class Attack:
     budget: Budget = field(compare=False)
 
     @property
+    def minimal(self) -> bool:
+        """Whether it looks for the nearest wrong image."""
+        return catalog.ATTACKS[self.name].minimal
+
+    @property
     def source(self) -> str:
         return catalog.ATTACKS[self.name].source
 
@@ -184,7 +189,7 @@ def survivors(outcomes: Iterable[np.ndarray]) -> np.ndarray:
     return reduce(np.logical_and, outcomes)
 
 
-def networks(variant: Variant, planned: Iterable[Attack]) -> tuple[Network, ...]:
+def networks_of(variant: Variant, planned: Iterable[Attack]) -> tuple[Network, ...]:
     """Return the variant's attacked networks, of those seeds whose training ended well."""
     pairs = [(attack, way) for attack in planned for way in attack.ways]
 

@@ -129,7 +129,9 @@ def attacked(part: Part) -> Markup:
             axes.set_ylim(len(variants) - 0.4, -0.6)
         for spare in grid:
             spare.set_visible(False)
-        words = "robust accuracy, %. Circles: its own gradient (open), the true one (filled); squares: none; triangles: from another network"
+        words = (
+            "robust accuracy, %. Circles: its own gradient (open), the true one (filled); squares: none; triangles: from another network"
+        )
         figure.supxlabel(words, fontsize=9, color=MUTED)
         return _svg(figure, f"Robust accuracy by attack and way, {part.block.dataset}, {part.block.network}")
 

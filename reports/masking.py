@@ -103,7 +103,12 @@ def verdicts(parts: Iterable[Part]) -> list[Row]:
     for (network, pairing), step in zip(tests, steps, strict=True):
         by.setdefault(id(network), []).append((pairing, step))
     return [
-        Row(part.block, variant, tuple(_judge(network, tuple(by.get(id(network), ()))) for network in found), variant.metric("gradient_cosine"))
+        Row(
+            part.block,
+            variant,
+            tuple(_judge(network, tuple(by.get(id(network), ()))) for network in found),
+            variant.metric("gradient_cosine"),
+        )
         for part in parts
         for variant, found in part.by_variant
         if found

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bionas import catalog
 from reports.attacked import (
     KINDS,
     Attack,
@@ -19,7 +18,7 @@ from reports.attacked import (
     clean,
     curves,
     left_by,
-    networks,
+    networks_of,
     outcome_of,
     percent,
 )
@@ -104,6 +103,9 @@ class Part:
         took = tuple(kind for kind in KINDS if any(row.by_kind[kind].over.n for row in rows))
         return Table(budget, tuple(attack for attack in self.planned if attack in ran), took, tuple(rows)) if rows else None
 
+    def _ways(self) -> list[tuple[Attack, str]]:
+        return [(attack, way) for attack in self.planned for way in attack.ways]
+
     def curves(self) -> list[tuple[Attack, ...]]:
         return curves(self.planned)
 
@@ -114,18 +116,18 @@ class Part:
 
     def minimal(self) -> list[tuple[Attack]]:
         """Return the attacks that seek the nearest wrong image: each a curve of its own."""
-        return [(attack,) for attack in self.planned if catalog.ATTACKS[attack.name].minimal]
+        return [(attack,) for attack in self.planned if attack.minimal]
 
     def against_size(self, curve: Sequence[Attack], found: Sequence[Network]) -> dict[str, tuple[list[float], list[float]]]:
         """Return {kind of way: (sizes, robust accuracy)} along a curve, from no attack on; mean over networks. In L∞ in 1/255."""
-        points = _beyond if catalog.ATTACKS[curve[0].name].minimal else _along
+        points = _beyond if curve[0].minimal else _along
         drawn = {kind: points(curve, found, kind) for kind in KINDS}
         return {kind: ([size for size, _ in line], [left for _, left in line]) for kind, line in drawn.items() if line}
 
     def lines(self) -> list[Line]:
         """Return what every attack left by every way."""
         found = []
-        for attack, way in ((attack, way) for attack in self.planned for way in attack.ways):
+        for attack, way in self._ways():
             shares = tuple(Share.of(networks, outcome_of(attack, way)) for _, networks in self.by_variant)
             if any(share.over.n for share in shares):
                 elsewhere = [way == "rule" and any(n.plain and (attack, "true") in n.outcomes for n in ns) for _, ns in self.by_variant]
@@ -135,7 +137,7 @@ class Part:
     def distances(self) -> list[Distance]:
         """Return the minimal-norm attacks' distances."""
         rows = []
-        for attack, way in ((attack, way) for attack in self.planned for way in attack.ways):
+        for attack, way in self._ways():
             for variant, networks in self.by_variant:
                 found = [network for network in networks if (attack, way) in network.distances]
                 if found:
@@ -162,7 +164,9 @@ def _along(curve: Sequence[Attack], found: Sequence[Network], kind: str) -> list
     """Return (size, robust accuracy) of an attack that ran at several sizes, from no attack on."""
     scale = 255 if curve[0].budget.norm == "linf" else 1
     arrays = [(attack.budget.size * scale, [network.under(attack, kind) for network in found]) for attack in curve]
-    points = [(size, np.mean([percent(each) for each in left if each is not None])) for size, left in arrays if any(e is not None for e in left)]
+    points = [
+        (size, np.mean([percent(each) for each in left if each is not None])) for size, left in arrays if any(e is not None for e in left)
+    ]
     return [(0.0, float(np.mean([clean(network) for network in found]))), *((size, float(mean)) for size, mean in points)] if points else []
 
 
@@ -176,7 +180,7 @@ def _beyond(curve: Sequence[Attack], found: Sequence[Network], kind: str) -> lis
 def parts(results: Results) -> list[Part]:
     """Return the blocks that were attacked."""
     planned = attacks(results)
-    found = [Part(block, planned, tuple((v, networks(v, planned)) for v in block.variants)) for block in results.blocks]
+    found = [Part(block, planned, tuple((v, networks_of(v, planned)) for v in block.variants)) for block in results.blocks]
     return [part for part in found if any(networks for _, networks in part.by_variant)]
 
 

@@ -63,7 +63,9 @@ def _robustness(results: tables.Results) -> Iterator[str]:
         where = f"{'cells' if part.block.network == 'cells' else part.block.network} on {part.block.dataset}"
         for table in part.tables():
             kinds = table.kinds if len(table.kinds) > 1 else ()
-            named = [{"own": "own gradient", "true": "true gradient", "none": "no gradient", "transfer": "transfer"}[kind] for kind in kinds]
+            named = [
+                {"own": "own gradient", "true": "true gradient", "none": "no gradient", "transfer": "transfer"}[kind] for kind in kinds
+            ]
             yield from _head(f"{where}, robust within {table.budget.words}, %", "no attack", *named, "worst case", "seeds")
             for row in table.rows:
                 shares = ["= own" if kind == "true" and row.plain else _share(row.by_kind[kind]) for kind in kinds]
@@ -73,7 +75,8 @@ def _robustness(results: tables.Results) -> Iterator[str]:
     if parts:
         yield from _head("network", "does its own gradient mask it?", "cosine to the true one")
         for verdict in masking.verdicts(parts):
-            where = f"{charts.name(verdict.variant, verdict.block)}, {verdict.variant.name} on {verdict.variant.dataset}"
+            network = "" if verdict.block.network == "cells" else f", {verdict.variant.name}"
+            where = f"{charts.name(verdict.variant, verdict.block)}{network} on {verdict.variant.dataset}"
             yield f"| {where} | {verdict.words} | {verdict.cosine:.2f} |"
 
 

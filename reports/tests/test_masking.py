@@ -92,7 +92,12 @@ def test_a_true_gradient_that_is_the_weaker_guide_is_no_masking(metrics):
         ("fa", attack("pgd", "true"), {TRUE: left(3, 100)}, "no attack went through its own gradient"),
         ("fa", attack("pgd", "rule"), {OWN: left(3, 100)}, "no attack did without it"),
         ("bp", attack("pgd", "true"), {TRUE: left(3, 100)}, "its own gradient is the true one, and no attack did without it"),
-        ("fa", BOTH, {OWN: left(5, 5), TRUE: left(0, 5)}, "5 images are too few; it takes 6 that only attacks through the true gradient break"),
+        (
+            "fa",
+            BOTH,
+            {OWN: left(5, 5), TRUE: left(0, 5)},
+            "5 images are too few; it takes 6 that only attacks through the true gradient break",
+        ),
     ],
 )
 def test_what_cannot_be_judged_says_why(metrics, rule, planned, outcomes, why):
@@ -140,7 +145,9 @@ def test_the_same_square_is_tested_once_however_many_budgets_allow_it(metrics):
 
 
 def test_the_page_says_it_with_the_cosine_beside(metrics):
-    trials = [network("fa", seed, PGD, {OWN: left(62, 100), TRUE: left(3, 100)}, gradient_cosine=cosine) for seed, cosine in enumerate([0.1, 0.3])]
+    trials = [
+        network("fa", seed, PGD, {OWN: left(62, 100), TRUE: left(3, 100)}, gradient_cosine=cosine) for seed, cosine in enumerate([0.1, 0.3])
+    ]
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page_of(metrics(trials))))
     assert "masked in 2 of 2 networks; most of all seed 0 : within ε = 8/255 in L∞ its own gradient leaves 62.0 %" in text
     assert "0.20 ± 0.14" in text
