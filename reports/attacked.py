@@ -87,7 +87,9 @@ class Attack:
 
     @property
     def source(self) -> str:
-        return catalog.ATTACKS[self.name].source
+        """Who proposes it, and whether with these parameters."""
+        known = dict(self.parameters) == catalog.parameters(self.name, "paper")
+        return catalog.ATTACKS[self.name].source + ("" if known else "; parameters ours")
 
     @property
     def settings(self) -> str:

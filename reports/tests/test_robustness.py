@@ -71,7 +71,8 @@ def test_every_attack_of_the_catalog_has_a_budget_settings_and_a_source(metrics)
     page = text(page_of(metrics([network("fa", 0, planned, outcomes)])))
     for name, spec in catalog.ATTACKS.items():
         assert re.search(rf"{name}@standard (ε = [\d/.]+ in L|\d pixel).{{0,200}}{re.escape(spec.source)}", page), name
-    assert "pgd@standard ε = 8/255 in L∞ alpha 2/255, steps 10, random_start paper §3.5" in page
+    assert "pgd@standard ε = 8/255 in L∞ alpha 2/255, steps 10, random_start paper §3.5; parameters ours" in page
+    assert "cw@standard ε = 0.5 in L2 c 1.0, kappa 0.0, steps 50, lr 0.01 Carlini & Wagner 2017 " in page
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
