@@ -46,6 +46,11 @@ class Table:
     kinds: tuple[str, ...]
     rows: tuple[Row, ...]
 
+    @property
+    def columns(self) -> tuple[str, tuple[str, ...], list[int]]:
+        """What tables share that can stand side by side: norm, kinds of way, and variants."""
+        return self.budget.norm, self.kinds, [id(row.variant) for row in self.rows]
+
 
 @dataclass(frozen=True)
 class Line:
@@ -90,6 +95,17 @@ class Part:
     def tables(self, points: bool = False) -> list[Table]:
         """Return a table for every budget; with `points`, for those that only points of curves have."""
         return [table for budget in budgets(self.planned)[points] if (table := self._table(budget))]
+
+    def grouped(self) -> list[list[Table]]:
+        """Return the tables, those that follow each other together where they need one column each: pixels by their number."""
+        groups: list[list[Table]] = []
+        for table in self.tables():
+            before = groups[-1][-1] if groups else None
+            if before and before.columns == table.columns and len(table.kinds) == 1:
+                groups[-1].append(table)
+            else:
+                groups.append([table])
+        return groups
 
     def _table(self, budget: Budget) -> Table | None:
         rows, ran = [], set()

@@ -104,6 +104,21 @@ def test_norms_are_not_mixed(metrics):
     ]
 
 
+def test_pixels_stand_side_by_side(metrics):
+    planned = {k: v for name in ("onepixel", "onepixel2", "onepixel3") for k, v in attack(name, "none", preset="paper").items()} | PGD
+    outcomes = {
+        "onepixel/none": left(8, 10),
+        "onepixel2/none": ~left(1, 10),
+        "onepixel3/none": left(9, 10),
+        "pgd@standard/true": left(1, 10),
+    }
+    one = network("fa", 0, planned, outcomes)
+    pixels, linf = part(metrics, one).grouped()
+    assert [table.rows[0].worst.over.mean for table in pixels] == [80, 70, 70] and len(linf) == 1
+    page = text(page_of(metrics([one])))
+    assert "Within 1 pixel, 2 pixels, 3 pixels network no attack 1 pixel 2 pixels 3 pixels FA 100.0 [69.2, 100.0] 80.0 " in page
+
+
 def test_one_network_has_its_images_interval_and_several_that_of_their_seeds(metrics):
     of = [network("fa", seed, PGD, {"pgd@standard/true": left(robust, 100)}) for seed, robust in enumerate([10, 20, 60])]
     (table,) = part(metrics, of[0]).tables()
