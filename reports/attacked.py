@@ -116,12 +116,13 @@ class Attack:
 
 
 def attacks(results: Results) -> tuple[Attack, ...]:
-    """Return every attack of the plan."""
+    """Return every attack of the plan, as the catalog has them."""
     found = []
     for label, one in results.attacks.items():
         name = catalog.choose(f"attack of {label}", one["attack"], catalog.ATTACKS)
         found.append(Attack(label, name, one["parameters"], tuple(one["gradients"]), Budget.of(name, one["parameters"])))
-    return tuple(found)
+    order = list(catalog.ATTACKS)
+    return tuple(sorted(found, key=lambda attack: (order.index(attack.name), attack.budget, attack.label)))  # files keep none
 
 
 def curves(found: Iterable[Attack]) -> list[tuple[Attack, ...]]:
