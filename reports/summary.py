@@ -10,13 +10,13 @@ from itertools import groupby
 from pathlib import Path
 
 from bionas.files import replacing
-from reports import against, charts, claims, composition, improvement, met, ranking, spread, tables
+from reports import against, attacked, charts, claims, composition, improvement, masking, met, ranking, robustness, spread, tables
 from reports.render import fixed, interval, p_value
 
 
 def summary(results: tables.Results) -> str:
     """Return the comparisons with their corrected intervals, and the networks' means, each with its number of seeds."""
-    sections = (_comparisons, _met, _against, _networks, _improvements, _spreads, _rankings, _compositions)
+    sections = (_comparisons, _met, _against, _networks, _improvements, _spreads, _rankings, _compositions, _robustness)
     parts = ["\n".join(section(results)).strip() for section in sections]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -34,7 +34,7 @@ def _comparisons(results: tables.Results) -> Iterator[str]:
         mean = f"{difference.mean:+.2f}" if difference.n else "–"
         ends = f"{interval(claim.interval, '+.2f')} {100 - 100 * claim.step.level:.4g} %" if claim.interval else "–"
         smallest = fixed(claim.detectable, 2) if claim.interval and not claim.told_apart else "–"
-        metric = "" if named["metric"] == "test_error" else f" ({named['metric'].replace('_', ' ')})"
+        metric = "" if named["metric"] == "test_error" else f" ({attacked.metric_words(named['metric'])})"
         words = f"**{claim.words}**" if claim.told_apart else claim.words
         sides = f"{_side(named['of'])} − {_side(named['against'])}{metric}"
         yield f"| {sides} | {where}{difference.n} | {mean} | {ends} | {p_value(claim.step.p)} | {words} | {smallest} |"
@@ -118,6 +118,33 @@ def _compositions(results: tables.Results) -> Iterator[str]:
         counts = " | ".join(str(row.counts[kind, what]) for kind in composition.KINDS for what in composition.WHAT)
         where = f"{row.search.label} | {row.search.dataset}"
         yield f"| {where} | {row.seeds} | {row.genes} | {counts} | {row.collapsed} of {row.seeds} |"
+
+
+def _robustness(results: tables.Results) -> Iterator[str]:
+    parts = robustness.parts(results)
+    for part in parts:
+        where = f"{'cells' if part.block.network == 'cells' else part.block.network} on {part.block.dataset}"
+        for table in part.tables():
+            kinds = table.kinds if len(table.kinds) > 1 else ()
+            named = [
+                {"own": "own gradient", "true": "true gradient", "none": "no gradient", "transfer": "transfer"}[kind] for kind in kinds
+            ]
+            yield from _head(f"{where}, robust within {table.budget.words}, %", "no attack", *named, "worst case", "seeds")
+            for row in table.rows:
+                shares = ["= own" if kind == "true" and row.plain else _share(row.by_kind[kind]) for kind in kinds]
+                cells = [_share(row.clean), *shares, _share(row.worst), row.worst.over.n]
+                yield f"| {charts.name(row.variant, part.block)} | {' | '.join(map(str, cells))} |"
+            yield ""
+    if parts:
+        yield from _head("network", "does its own gradient mask it?", "cosine to the true one")
+        for verdict in masking.verdicts(parts):
+            network = "" if verdict.block.network == "cells" else f", {verdict.variant.name}"
+            where = f"{charts.name(verdict.variant, verdict.block)}{network} on {verdict.variant.dataset}"
+            yield f"| {where} | {verdict.words} | {verdict.cosine:.2f} |"
+
+
+def _share(share: attacked.Share) -> str:
+    return f"{fixed(share.over.mean, 1)} {interval(share.interval)}".strip()
 
 
 def _head(*columns: str) -> Iterator[str]:
