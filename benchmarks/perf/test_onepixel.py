@@ -60,7 +60,7 @@ def test_onepixel_against_torchattacks(compare, side):
     calls, wrong = ({name: sum(each[1:]) for name, each in both.items()} for both in (forwards, broken))  # of the timed ones
     ratio = calls["ours"] / calls["torchattacks"]
     ROWS.append(Row(f"{what}, forwards", ratio, ratio, ratio, 1 / 20, f"{calls['ours']} of {calls['torchattacks']}"))
-    ratio = wrong["torchattacks"] / wrong["ours"]
+    ratio = wrong["torchattacks"] / max(1, wrong["ours"])
     ROWS.append(
         Row(f"{what}, theirs ÷ ours, images broken", ratio, ratio, ratio, 1.0, f"{broken['ours'][1:]}, {broken['torchattacks'][1:]}")
     )
