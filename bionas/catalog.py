@@ -169,7 +169,7 @@ ATTACKS = {
     # 30 and 150 biotorch's, which the paper's ResNet rows used.
     **{
         f"onepixel{pixels if pixels > 1 else ''}": Attack(
-            "torchattacks:OnePixel",
+            "bionas.attacks.onepixel:OnePixel",
             "l0",
             _PAPER,
             uses_gradient=False,
