@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from reports import attacked
 from reports.statistics import Summary, proportion
 from reports.tables import Results, SearchGroup, Variant
 
@@ -33,6 +34,7 @@ class Cited:
     search: str | None
     caveat: str
     images: int  # that it is a share of; 0 where it is none, or nobody knows
+    attacked_with: Mapping[str, Any]  # parameters of its attack that are not preset `paper`'s
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -90,6 +92,7 @@ def _cited(content: dict[str, Any]) -> Iterator[Cited]:
                         search=row.get("search"),
                         caveat=content["caveats"][caveat] if caveat else "",
                         images=_images(content, column, caveat),
+                        attacked_with=content["attacked_with"].get(caveat, {}) if column["metric"].startswith("robust") else {},
                     )
 
 
@@ -107,11 +110,23 @@ def compare(results: Results) -> list[Comparison]:
     for number in cited():
         for found in ran:
             if answers(found, number):
-                ours = measured(found, number.metric)
+                metric = _alike(number, found, results.attacks)
+                ours = measured(found, metric)
                 if ours.n:
-                    images = found.images(_ours(found, number.metric)) if isinstance(found, Variant) else 0
-                    rows.append(Comparison(number, ours, images, _label(found), found))
+                    images = found.images(_ours(found, metric)) if isinstance(found, Variant) else 0
+                    by = "" if metric == number.metric else f"; {attacked.metric_words(metric)}"
+                    rows.append(Comparison(number, ours, images, _label(found) + by, found))
     return rows
+
+
+def _alike(number: Cited, found: Variant | SearchGroup, attacks: Mapping[str, Any]) -> str:
+    """Return the metric of the attack that has the number's parameters, if one ran; else of preset `paper`'s."""
+    name, _, way = number.metric.removeprefix("robust_accuracy_").rpartition("_")
+    for label, planned in attacks.items() if number.attacked_with else ():
+        metric = f"robust_accuracy_{label}_{way}"
+        if planned["attack"] == name and number.attacked_with.items() <= planned["parameters"].items() and found.by_seed(metric):
+            return metric
+    return number.metric
 
 
 def answers(found: Variant | SearchGroup, number: Cited) -> bool:

@@ -1,4 +1,4 @@
-"""The paper's analyses (§4.1, A.2, A.3) from what runs stored under analyses/: variances beside accuracy, equation 9, transfer of attacks.
+"""The paper's analyses (§4.1, A.2, A.3) from what runs stored under analyses/: variances beside accuracy, and equation 9.
 
 A run holds numbers by layer. What is said of a network is over its layers, weighted by how many weights each has, but for those that it
 does not use (NaN); what is said of a variant is over seeds, a seed that was trained more than once counting once.
@@ -7,8 +7,7 @@ does not use (NaN); what is said of a variant is over seeds, a seed that was tra
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,11 +15,10 @@ import numpy as np
 from scipy import stats
 
 from reports.statistics import Summary
-from reports.tables import RULES_FIRST, Block, Results, Variant
+from reports.tables import Block, Results, Variant
+from reports.transfers import Transfer, transfers
 
 Arrays = Mapping[str, np.ndarray]
-ORDER = ("bp", *(rule for rule in RULES_FIRST if rule != "bp"))
-TRANSFER = re.compile(rf"robust_accuracy_(.+)_from-({'|'.join(ORDER)})")
 FEWEST_RANKS = 5  # variants from which a rank correlation is more than their order in words
 DIGITS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -231,39 +229,6 @@ def _share(arrays: Arrays, rule: str) -> float:
     sizes = np.where(np.isfinite(arrays["variance_rule"]), arrays["sizes"], 0)
     rules = arrays["rules"]
     return float(sizes[rules == rule].sum() / sizes[rules != "bp"].sum())
-
-
-# Which attacks carry over (A.3.3).
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """Robust accuracy of a table's variants under one attack, whose images were made on the network that follows one rule throughout."""
-
-    attack: str
-    sources: tuple[str, ...]
-    rows: tuple[tuple[Variant, tuple[Summary, ...]], ...]  # of each variant: through its own true gradient, then by source
-
-
-def transfers(block: Block) -> list[Transfer]:
-    """Return a matrix for every attack that was transferred."""
-    found: dict[str, list[str]] = {}
-    for variant in block.variants:
-        for run in variant.evaluations.values():
-            for metric in run.metrics:
-                if match := TRANSFER.fullmatch(metric):
-                    sources = found.setdefault(match[1], [])
-                    if match[2] not in sources:
-                        sources.append(match[2])
-    ordered = {attack: sorted(sources, key=ORDER.index) for attack, sources in found.items()}
-    return [Transfer(attack, tuple(sources), tuple(_transferred(block, attack, sources))) for attack, sources in ordered.items()]
-
-
-def _transferred(block: Block, attack: str, sources: list[str]) -> Iterator[tuple[Variant, tuple[Summary, ...]]]:
-    for variant in block.variants:
-        through = tuple(variant.metric(f"robust_accuracy_{attack}_from-{source}") for source in sources)
-        if any(summary.n for summary in through):
-            yield variant, (variant.metric(f"robust_accuracy_{attack}_true"), *through)
 
 
 # What there is to show.

@@ -7,18 +7,23 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import LineStyleType
 
-from reports.tables import Block, Results, SearchGroup, Variant
+from reports.tables import Block, SearchGroup, Variant
+
+if TYPE_CHECKING:
+    from reports.attacked import Attack
+    from reports.robustness import Part
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 # Okabe and Ito's colours, told apart by colour-blind readers, too.
@@ -93,32 +98,88 @@ def errors(block: Block) -> Markup:
         return _svg(figure, f"Test error by rule, {block.dataset}, {block.network}")
 
 
-def gradients(block: Block, results: Results) -> Markup:
-    """Robust accuracy by attack: through the rule's gradient (open) and through the true one (filled), mean over seeds."""
-    attacks = results.attacks
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.5, 0.3 * len(block.variants) + 1.15), layout="constrained")
-        panels = figure.subplots(1, len(attacks), sharey=True, squeeze=False)[0]
-        for axes, (attack, _) in zip(panels, attacks, strict=True):
+MARKERS = {"own": "o", "true": "o", "none": "s", "transfer": "^"}  # open: its own gradient
+WAYS = {"own": "its own gradient", "true": "the true gradient", "none": "no gradient", "transfer": "from another network"}
+WAY_DASHES: dict[str, LineStyleType] = {"own": "--", "true": "-", "none": "-.", "transfer": ":"}
+PANELS = 5  # a row
+
+
+def attacked(part: Part) -> Markup:
+    """Robust accuracy by attack and by the way that it took: mean over seeds; transfers from several networks together."""
+    panels = [(attack, _left(part, attack)) for attack in part.single()]
+    panels = [(attack, left) for attack, left in panels if left]
+    variants = [variant for variant, _ in part.by_variant]
+    rows, height = math.ceil(len(panels) / PANELS), 0.3 * len(variants) + 0.75
+    with matplotlib.rc_context(STYLE | {"axes.titlesize": 9}):
+        figure = Figure(figsize=(9.5, rows * height + 0.5), layout="constrained")
+        grid = figure.subplots(rows, min(PANELS, len(panels)), sharey=True, squeeze=False).flat
+        for (attack, left), axes in zip(panels, grid, strict=False):
             axes.grid(axis="y", visible=False)
-            for row, variant in enumerate(block.variants):
-                found = {g: variant.metric(f"robust_accuracy_{attack}_{g}") for g in ("rule", "true", "none")}
-                means = {gradient: summary.mean for gradient, summary in found.items() if summary.n}
-                shade = colour(variant.rules)
-                if {"rule", "true"} <= means.keys():
-                    axes.plot([means["rule"], means["true"]], [row, row], "-", color=shade, lw=2, alpha=0.35)
-                for gradient, mean in means.items():
-                    hollow = gradient == "rule"
-                    axes.plot(mean, row, "o", ms=6.5, mfc="white" if hollow else shade, mec=shade, mew=1.6)
-            axes.set_title(attack)
+            for row, (variant, networks) in enumerate(part.by_variant):
+                means, shade = left.get(row, {}), colour(variant.rules)
+                if len(means) > 1:
+                    axes.plot([min(means.values()), max(means.values())], [row, row], "-", color=shade, lw=2, alpha=0.35)
+                for kind, mean in means.items():
+                    hollow = kind == "own" and not networks[0].plain
+                    axes.plot(mean, row, MARKERS[kind], ms=6.5, mfc="white" if hollow else shade, mec=shade, mew=1.6, clip_on=False)
+            axes.set_title(attack.label.replace("@", "\n"))
             axes.set_xlim(-4, 104)
             axes.set_xticks([0, 50, 100], ["0", "50", "100 "])
-        panels[0].set_yticks(range(len(block.variants)), [name(v, block) for v in block.variants])
-        panels[0].set_ylim(len(block.variants) - 0.4, -0.6)
-        figure.supxlabel(
-            "robust accuracy, %: open through the rule's gradient, filled through the true one (or none)", fontsize=9, color=MUTED
+            axes.set_yticks(range(len(variants)), [name(v, part.block) for v in variants])
+            axes.set_ylim(len(variants) - 0.4, -0.6)
+        for spare in grid:
+            spare.set_visible(False)
+        words = (
+            "robust accuracy, %. Circles: its own gradient (open), the true one (filled); squares: none; triangles: from another network"
         )
-        return _svg(figure, f"Robust accuracy by attack and gradient, {block.dataset}, {block.network}")
+        figure.supxlabel(words, fontsize=9, color=MUTED)
+        return _svg(figure, f"Robust accuracy by attack and way, {part.block.dataset}, {part.block.network}")
+
+
+def _left(part: Part, attack: Attack) -> dict[int, dict[str, float]]:
+    """Return {row of the variant: {kind of way: mean}}, of those that the attack met."""
+    found: dict[int, dict[str, float]] = {}
+    for row, (_, networks) in enumerate(part.by_variant):
+        outcomes = {kind: [left for n in networks if (left := n.under(attack, kind)) is not None] for kind in MARKERS}
+        if means := {kind: 100 * float(np.mean([left.mean() for left in each])) for kind, each in outcomes.items() if each}:
+            found[row] = means
+    return found
+
+
+def budgets(part: Part) -> Markup:
+    """Robust accuracy against the size of the perturbation: attacks that ran at several sizes, and those that seek the nearest error."""
+    kinds = list(dict.fromkeys((variant.name, variant.protocols) for variant, _ in part.by_variant))
+    panels = [(curve, kind) for curve in (*part.curves(), *part.minimal()) for kind in kinds]
+    if not panels:
+        return Markup("")
+    with matplotlib.rc_context(STYLE | {"axes.titlesize": 9}):
+        columns = min(3, len(panels))
+        rows = math.ceil(len(panels) / columns)
+        figure = Figure(figsize=(9.5, 2.5 * rows + 0.6), layout="constrained")
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+        drawn: dict[str, LineStyleType] = {}
+        for (curve, kind), axes in zip(panels, grid, strict=False):
+            for variant, networks in ((v, networks) for v, networks in part.by_variant if (v.name, v.protocols) == kind):
+                for way, (sizes, left) in part.against_size(curve, networks).items():
+                    way = "true" if way == "own" and networks[0].plain else way
+                    dots = {"marker": MARKERS[way], "ms": 3.5, "mfc": "white" if way == "own" else None} if len(sizes) < 20 else {}
+                    axes.plot(sizes, left, color=colour(variant.rules), ls=WAY_DASHES[way], lw=1.5, **dots)
+                    drawn[WAYS[way]] = WAY_DASHES[way]
+            linf = curve[0].budget.norm == "linf"
+            where = f", {kind[0]}{'' if kind[1] == ('repaired',) else ' ' + ', '.join(kind[1])}" if len(kinds) > 1 else ""
+            axes.set_title(f"{curve[0].name}{where}")
+            axes.set_xlabel("ε in L∞, 1/255 (root scale)" if linf else "distance in L2")
+            if linf:
+                axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
+            axes.set_ylim(-3, 103)
+            axes.set_xlim(left=0)
+        for spare in grid:
+            spare.set_visible(False)
+        handles = {spell(v.rules): Line2D([], [], color=colour(v.rules), lw=1.6) for v, networks in part.by_variant if networks}
+        handles |= {way: Line2D([], [], color=MUTED, ls=dashes, lw=1.6) for way, dashes in drawn.items()}
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, fontsize=9)
+        figure.supylabel("robust accuracy, %", fontsize=9, color=MUTED)
+        return _svg(figure, f"Robust accuracy by size of the perturbation, {part.block.dataset}, {part.block.network}")
 
 
 def curves(block: Block) -> Markup:

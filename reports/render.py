@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bionas.files import replacing
-from reports import against, analyses, analysis_charts, charts, claims, rates, spread, tables
+from reports import (
+    against,
+    analyses,
+    analysis_charts,
+    attacked,
+    charts,
+    claims,
+    composition,
+    improvement,
+    masking,
+    met,
+    ranking,
+    rates,
+    robustness,
+    spread,
+    tables,
+)
 from reports.statistics import proportion
 
 HERE = Path(__file__).parent
@@ -23,9 +39,11 @@ def render(results: tables.Results) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"si": si, "duration": duration, "setting": setting, "fixed": fixed}
-    environment.filters |= {"interval": interval, "p_value": p_value}
+    environment.filters |= {"interval": interval, "p_value": p_value, "metric": attacked.metric_words}
     comparisons = against.compare(results)
     tried = rates.tried(results)
+    tables_met, others = met.split(comparisons)
+    tested, parts = claims.claims(results), robustness.parts(results)
     missed = [row for row in results.verdict if not row["kept"]]
     return environment.get_template("template.html.j2").render(
         results=results,
@@ -36,16 +54,26 @@ def render(results: tables.Results) -> str:
         analysis_charts=analysis_charts,
         analysed=analyses.sections(results),
         css=(HERE / "style.css").read_text(),
-        claims=claims.claims(results),
+        claims=tested,
         family=claims.family(results),
         networks=_networks(results),
         tried=tried,
         grid=rates.grid(tried),
         spreads=spread.spreads(results),
-        masking=tables.masking(results),
+        rankings=ranking.rankings(results),
+        compositions=composition.compositions(results),
+        improvements=improvement.improvements(results),
+        attacked=parts,
+        masked=masking.verdicts(parts),
+        same_images=robustness.same_images(parts),
+        compared=any(claim.named["metric"].startswith(("worst_case", "robust")) for claim in tested),
+        way_words=attacked.way_words,
+        infinity=math.inf,
         comparisons=comparisons,
+        met=tables_met,
+        others=others,
+        where=met.where,
         caveats=list(dict.fromkeys(c.cited.caveat for c in comparisons if c.cited.caveat)),
-        largest_gap=_largest_gap(results),
         provenance=_shared_provenance(results),
         seconds=sum(float(run.timings.get("seconds", 0)) for run in results.runs),
     )
@@ -89,20 +117,6 @@ def p_value(p: float) -> str:
 
 def setting(value: Any) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
-
-def _largest_gap(results: tables.Results) -> Mapping[str, Any] | None:
-    """The attack and variant whose robust accuracy falls most from the rule's gradient to the true one."""
-    gaps: list[dict[str, Any]] = []
-    for block in results.blocks:
-        for variant in block.variants:
-            for attack, _ in results.attacks:
-                by_rule, by_true = (variant.metric(f"robust_accuracy_{attack}_{g}") for g in ("rule", "true"))
-                if by_rule.n and by_true.n:
-                    label = f"{charts.name(variant, block)} on {block.dataset}"
-                    gaps.append({"label": label, "attack": attack, "rule": by_rule.mean, "true": by_true.mean})
-    largest = max(gaps, key=lambda gap: gap["rule"] - gap["true"], default=None)
-    return largest if largest and largest["rule"] > largest["true"] else None
 
 
 def _networks(results: tables.Results) -> list[tuple[str, float, tuple[float, float]]]:

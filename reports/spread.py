@@ -1,4 +1,4 @@
-"""Where the spread of a network comes from: the search that found it, or the training of what was found."""
+"""Where the spread of a network comes from: what its seeds differ in (a search, an assignment of rules), or the training of that."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from reports.tables import Block, Results, Variant
+from suite.power import CLAIM_SEEDS, LEVEL, detectable_ratio
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,28 @@ class Components:
     f: float
     p: float  # of the F-test that nothing lies between the groups
     share: tuple[float, float]
+    size: float  # of a group: n0
+
+    @property
+    def explained(self) -> float:
+        """The share of the variance that is estimated to lie between the groups; no less than 0."""
+        between = max(self.between, 0.0)
+        return between / (between + self.within) if between + self.within else math.nan
+
+    @property
+    def detectable(self) -> float:
+        """The smallest share that the F-test would have told from none in four of five such experiments; NaN where there is no test."""
+        ratio = self._detectable_ratio
+        return ratio / (1 + ratio)
+
+    @property
+    def detectable_sd(self) -> float:
+        """The same as a standard deviation between the groups, were the one within them the one found here."""
+        return math.sqrt(self._detectable_ratio) * self.within_sd
+
+    @property
+    def _detectable_ratio(self) -> float:
+        return detectable_ratio(self.groups, self.members, self.size) if self.p == self.p else math.nan
 
     @property
     def between_sd(self) -> float:
@@ -54,27 +77,100 @@ def variance_components(groups: Iterable[Sequence[float]]) -> Components | None:
     n0 = (total - float((sizes**2).sum()) / total) / free[0]
     between = (between_ms - within_ms) / n0
     if not any(np.ptp(array) for array in arrays):
-        return Components(between, 0.0, len(arrays), total, math.nan, math.nan, (math.nan, math.nan))
+        return Components(between, 0.0, len(arrays), total, math.nan, math.nan, (math.nan, math.nan), n0)
     f = between_ms / within_ms
 
     def share(level: float) -> float:
         ratio = f / float(stats.f.ppf(level, *free))
         return max(0.0, (ratio - 1) / (ratio + n0 - 1))
 
-    return Components(between, within_ms, len(arrays), total, f, float(stats.f.sf(f, *free)), (share(0.975), share(0.025)))
+    return Components(between, within_ms, len(arrays), total, f, float(stats.f.sf(f, *free)), (share(0.975), share(0.025)), n0)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What the seeds of a variant differ in, beside their training."""
+
+    name: str
+    plural: str
+    about: str
+
+
+UNITS = {
+    unit.name: unit
+    for unit in (
+        Unit(
+            "search",
+            "searches",
+            "Each seed is a search of its own; what it found was trained more than once. Between searches: what a search moves.",
+        ),
+        Unit(
+            "search and shuffle",
+            "searches, each shuffled",
+            "Each seed is a search of its own, and a shuffle of the rules in what it found, which was trained more than once. Between "
+            "them: what both move together.",
+        ),
+        Unit(
+            "assignment",
+            "assignments",
+            "One cell, whose genes were given the same rules in several ways, each of them trained more than once. Between assignments: "
+            "what it moves where a rule stands. They are those that shuffles make, as far from the cell's own as can be and with nearly "
+            "as many weights for each rule, and the share speaks of such ones.",
+        ),
+        Unit(
+            "genotype",
+            "genotypes",
+            "Each seed is a genotype by chance, which was trained more than once. Between genotypes: what a genotype moves.",
+        ),
+        Unit("seed", "seeds", "One network, trained more than once from every seed: nothing but training lies between the seeds."),
+    )
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A variant that was retrained, and where the spread of its test error comes from."""
+    """A variant that was retrained, what its seeds differ in, and where the spread of its test error comes from."""
 
     block: Block
     variant: Variant
+    unit: Unit
     components: Components
+
+    @property
+    def words(self) -> str:
+        c = self.components
+        if c.p != c.p:
+            return "no spread to test by: no claim"
+        if c.groups < CLAIM_SEEDS:
+            return f"{c.groups} {self.unit.plural}: no claim"
+        if c.p < LEVEL:
+            return f"told apart: the {self.unit.name} moves the error"
+        return f"tie: the {self.unit.name} is not told apart from training"
+
+
+def unit(variant: Variant) -> Unit:
+    """Return what the seeds of a variant differ in."""
+    one = bool(variant.parents) and len(set(variant.parents.values())) == 1  # one search's cell, or a published one
+    if variant.rules in ("random", "uninformed"):
+        return UNITS["genotype"]
+    if variant.rules == "shuffled":
+        return UNITS["assignment" if one else "search and shuffle"]
+    return UNITS["seed" if one else "search"]
 
 
 def spreads(results: Results) -> list[Row]:
     """Return a row for every variant whose seeds were trained more than once."""
-    found = [(block, variant, variant.by_retraining("test_error")) for block in results.blocks for variant in block.variants]
-    rows = [(block, variant, variance_components(groups.values())) for block, variant, groups in found]
-    return [Row(block, variant, components) for block, variant, components in rows if components]
+    found = [(block, variant, variance_components(_groups(variant))) for block in results.blocks for variant in block.variants]
+    return [Row(block, variant, unit(variant), components) for block, variant, components in found if components]
+
+
+def _groups(variant: Variant) -> list[list[float]]:
+    """Return the test errors of every seed; seeds that came to the same assignment are one."""
+    by_seed = variant.by_retraining("test_error")
+    if unit(variant).name != "assignment":
+        return list(by_seed.values())
+    groups: dict[str, list[float]] = {}
+    for seed, errors in by_seed.items():
+        genotype = str(variant.trains[seed].metrics.get("genotype", seed)) if seed in variant.trains else str(seed)
+        groups.setdefault(genotype, []).extend(errors)
+    return list(groups.values())

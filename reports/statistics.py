@@ -34,10 +34,18 @@ class Summary:
         half = float(stats.t.isf(LEVEL / 2, self.n - 1)) * self.sd * math.sqrt(1 + 1 / self.n)
         return self.mean - half, self.mean + half
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The mean's t-interval (95 %); None where too few seeds bound nothing, or where all agree and there is no spread to go by."""
+        if self.n < INTERVAL_SEEDS or self.sd < 1e-9:
+            return None
+        half = float(stats.t.isf(LEVEL / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
     def __format__(self, digits: str) -> str:
         if not self.n:
             return "–"
-        return f"{self.mean:{digits}}" + (f" ± {self.sd:{digits}}" if self.n > 1 else "")
+        return f"{self.mean:{digits}}" + (f" ± {self.sd:{digits.lstrip('+')}}" if self.n > 1 else "")
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,18 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 from bionas.files import replacing
-from reports import against, charts, claims, tables
+from reports import against, attacked, charts, claims, composition, improvement, masking, met, ranking, robustness, spread, tables
 from reports.render import fixed, interval, p_value
 
 
 def summary(results: tables.Results) -> str:
     """Return the comparisons with their corrected intervals, and the networks' means, each with its number of seeds."""
-    parts = ["\n".join(part(results)).strip() for part in (_comparisons, _against, _networks)]
+    sections = (_comparisons, _met, _against, _networks, _improvements, _spreads, _rankings, _compositions, _robustness)
+    parts = ["\n".join(section(results)).strip() for section in sections]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -32,14 +34,28 @@ def _comparisons(results: tables.Results) -> Iterator[str]:
         mean = f"{difference.mean:+.2f}" if difference.n else "–"
         ends = f"{interval(claim.interval, '+.2f')} {100 - 100 * claim.step.level:.4g} %" if claim.interval else "–"
         smallest = fixed(claim.detectable, 2) if claim.interval and not claim.told_apart else "–"
-        metric = "" if named["metric"] == "test_error" else f" ({named['metric'].replace('_', ' ')})"
+        metric = "" if named["metric"] == "test_error" else f" ({attacked.metric_words(named['metric'])})"
         words = f"**{claim.words}**" if claim.told_apart else claim.words
         sides = f"{_side(named['of'])} − {_side(named['against'])}{metric}"
         yield f"| {sides} | {where}{difference.n} | {mean} | {ends} | {p_value(claim.step.p)} | {words} | {smallest} |"
 
 
+def _met(results: tables.Results) -> Iterator[str]:
+    found, _ = met.split(against.compare(results))
+    if found:
+        epochs = ("selected (best test epoch, as theirs)", "last epoch")
+        ours = [column for epoch in epochs for column in (f"ours, {epoch}", "one more of it, 95 %", "printed is")]
+        yield from _head("published", "printed", *ours, "seeds")
+    for row in found:
+        ours = [f"{c.ours:.2f} | {interval(c.ours.one_more, '.2f') or '–'} | {met.where(c)}" for c in row.both]
+        cited = row.selected.cited
+        yield f"| {cited.table}, {cited.row} | {cited.paper:.2f} | {' | '.join(ours)} | {row.selected.ours.n} |"
+    yield ""
+    yield from dict.fromkeys(row.selected.cited.caveat for row in found)
+
+
 def _against(results: tables.Results) -> Iterator[str]:
-    found = [row for row in against.compare(results) if row.ours.one_more]
+    found = [row for row in met.split(against.compare(results))[1] if row.ours.one_more]
     if found:
         yield from _head("published", "what", "theirs", "ours", "seeds", "one more of ours, 95 %", "theirs is")
     for row in found:
@@ -50,11 +66,85 @@ def _against(results: tables.Results) -> Iterator[str]:
 
 def _networks(results: tables.Results) -> Iterator[str]:
     for block in results.blocks:
-        yield from _head(f"{'cells' if block.network == 'cells' else block.network} on {block.dataset}", "test error, %", "seeds")
+        chosen = ", of epochs selected on test" if any(variant.selected_on_test for variant in block.variants) else ""
+        yield from _head(f"{'cells' if block.network == 'cells' else block.network} on {block.dataset}", f"test error, %{chosen}", "seeds")
         for variant in block.variants:
             error = variant.metric("test_error")
             yield f"| {charts.name(variant, block)} | {error:.2f} | {error.n} |"
         yield ""
+
+
+def _improvements(results: tables.Results) -> Iterator[str]:
+    found = improvement.improvements(results)
+    if found:
+        yield from _head("relative improvement", "over random genotypes of", "on", "seeds", "RI, %", "interval, 95 %")
+    for row in found:
+        ends = interval(row.ri.interval, "+.2f") or "–"
+        yield f"| {charts.name(row.variant, row.block)} | {row.random.name} | {row.block.dataset} | {row.ri.n} | {row.ri:+.2f} | {ends} |"
+
+
+def _spreads(results: tables.Results) -> Iterator[str]:
+    for name, rows in groupby(sorted(spread.spreads(results), key=lambda row: row.unit.name), key=lambda row: row.unit.name):
+        own = [f"{name} or retraining", "on", spread.UNITS[name].plural, "trainings", "sd between", "sd between retrainings"]
+        yield from _head(*own, f"share that the {name} explains, 95 %", "F-test", "p", "in words", "smallest share that would be seen")
+        for row in rows:
+            c, tested = row.components, row.components.p == row.components.p
+            share = f"{100 * c.explained:.0f} % {interval((100 * c.share[0], 100 * c.share[1]), '.0f')}" if tested else "–"
+            f = f"F({c.groups - 1}, {c.members - c.groups}) = {c.f:.2f}" if tested else "–"
+            smallest = f"{100 * c.detectable:.0f} %, sd {c.detectable_sd:.2f}" if tested else "–"
+            yield (
+                f"| {charts.name(row.variant, row.block)} | {row.block.dataset} | {c.groups} | {c.members} | {c.between_sd:.2f} | "
+                f"{c.within_sd:.2f} | {share} | {f} | {p_value(c.p)} | {row.words} | {smallest} |"
+            )
+        yield ""
+
+
+def _rankings(results: tables.Results) -> Iterator[str]:
+    found = ranking.rankings(results)
+    if found:
+        yield from _head("supernet's order and training's", "on", "genotypes a seed", "seeds", "Kendall's τ", "interval, 95 %", "in words")
+    for row in found:
+        label = f"{row.search.label}{f' ({row.told_by})' if row.told_by else ''}"
+        ends = interval(row.interval, "+.2f") or "–"
+        yield f"| {label} | {row.search.dataset} | {row.genotypes or '–'} | {row.tau.n} | {row.tau:+.2f} | {ends} | {row.words} |"
+
+
+def _compositions(results: tables.Results) -> Iterator[str]:
+    found = composition.compositions(results)
+    if found:
+        cells = [f"{kind}: {what}" for kind in ("normal", "reduction") for what in ("skips", "pools", "carry a rule")]
+        yield from _head("what cells are made of", "on", "seeds", "genes a cell", *cells, "normal cells with two skips or more")
+    for row in found:
+        counts = " | ".join(str(row.counts[kind, what]) for kind in composition.KINDS for what in composition.WHAT)
+        where = f"{row.search.label} | {row.search.dataset}"
+        yield f"| {where} | {row.seeds} | {row.genes} | {counts} | {row.collapsed} of {row.seeds} |"
+
+
+def _robustness(results: tables.Results) -> Iterator[str]:
+    parts = robustness.parts(results)
+    for part in parts:
+        where = f"{'cells' if part.block.network == 'cells' else part.block.network} on {part.block.dataset}"
+        for table in part.tables():
+            kinds = table.kinds if len(table.kinds) > 1 else ()
+            named = [
+                {"own": "own gradient", "true": "true gradient", "none": "no gradient", "transfer": "transfer"}[kind] for kind in kinds
+            ]
+            yield from _head(f"{where}, robust within {table.budget.words}, %", "no attack", *named, "worst case", "seeds")
+            for row in table.rows:
+                shares = ["= own" if kind == "true" and row.plain else _share(row.by_kind[kind]) for kind in kinds]
+                cells = [_share(row.clean), *shares, _share(row.worst), row.worst.over.n]
+                yield f"| {charts.name(row.variant, part.block)} | {' | '.join(map(str, cells))} |"
+            yield ""
+    if parts:
+        yield from _head("network", "does its own gradient mask it?", "cosine to the true one")
+        for verdict in masking.verdicts(parts):
+            network = "" if verdict.block.network == "cells" else f", {verdict.variant.name}"
+            where = f"{charts.name(verdict.variant, verdict.block)}{network} on {verdict.variant.dataset}"
+            yield f"| {where} | {verdict.words} | {verdict.cosine:.2f} |"
+
+
+def _share(share: attacked.Share) -> str:
+    return f"{fixed(share.over.mean, 1)} {interval(share.interval)}".strip()
 
 
 def _head(*columns: str) -> Iterator[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reports.statistics import Difference, Summary, holm, mcnemar, proportion
+from reports.statistics import Difference, Summary, proportion
 from suite import store
 
 RULES_FIRST = ("fa", "usf", "brsf", "frsf", "dfa", "bp")
@@ -29,6 +30,7 @@ class Variant:
     evaluations: Mapping[int, store.Run]
     of_seed: Mapping[int, int] = field(default_factory=dict)  # the definition's seed of those that are retrainings
     tuning: Sequence[tuple[float, Sequence[str]]] = ()  # the runs that chose its learning rate, by rate
+    parents: Mapping[int, str | None] = field(default_factory=dict)  # the search whose genotype it is, by seed
 
     @property
     def name(self) -> str:
@@ -70,6 +72,22 @@ class Variant:
         return [*self.trains.values(), *self.evaluations.values()]
 
     @property
+    def found_by(self) -> set[str]:
+        """The searches whose genotypes it trains: one for every seed, or one alone, or none."""
+        return {parent for parent in self.parents.values() if parent}
+
+    def trained_like(self, other: Variant) -> bool:
+        """Whether both were trained on the same data by the same settings, but for those that only one of them has a use for."""
+        shared = self.settings.keys() & other.settings.keys()
+        same = all(self.settings[name] == other.settings[name] for name in shared)
+        return same and (self.dataset, self.protocols) == (other.dataset, other.protocols)
+
+    @property
+    def selected_on_test(self) -> bool:
+        """Whether some of its errors are no test, because their epoch was chosen by the images that they are of."""
+        return any("selected on test" in str(run.metrics.get("test_error_of")) for run in self.trains.values())
+
+    @property
     def is_cell(self) -> bool:
         """Whether it is built from a genotype."""
         return self.parent is not None or "cells" in self.settings
@@ -94,7 +112,8 @@ class Variant:
 def images_of(run: store.Run, name: str) -> int:
     """Return how many test images a run's metric is a share of; 0 if it is none."""
     if run.stage == "evaluation":
-        return int(run.metrics.get("images", 0)) if "accuracy" in name else 0
+        share = "accuracy" in name and not name.startswith("released")  # which is the mean of two
+        return int(run.metrics.get("images", 0)) if share else 0
     return int(run.metrics.get("test_images", 0)) if name == "test_error" else 0
 
 
@@ -196,26 +215,17 @@ class Results:
         planned = {kind: len(self.plan[kind]) for kind in found}
         return {kind: str(planned[kind]) if found[kind] == planned[kind] else f"{found[kind]} of {planned[kind]}" for kind in found}
 
-    @property
-    def both_gradients(self) -> bool:
-        """Whether some attack ran through both gradients."""
-        return any({"rule", "true"} <= set(gradients) for _, gradients in self.attacks)
-
-    @property
-    def attack_parameters(self) -> dict[str, Mapping[str, Any]]:
-        """Return {attack: its parameters}."""
-        evaluations = [trial["evaluation"] for trial in self.plan["trials"] if trial["evaluation"]]
-        return {attack: parameters for evaluation in evaluations for attack, parameters in evaluation["parameters"].items()}
-
-    @property
-    def attacks(self) -> list[tuple[str, list[str]]]:
-        """Return [(attack, gradients)] in the order in which they ran."""
-        found: dict[str, list[str]] = {}
-        for trial in self.plan["trials"]:
-            for attack, gradient in (trial["evaluation"] or {"attacks": []})["attacks"]:
-                if gradient not in found.setdefault(attack, []):
-                    found[attack].append(gradient)
-        return [(attack, sorted(gradients)) for attack, gradients in found.items()]
+    @cached_property
+    def attacks(self) -> dict[str, dict[str, Any]]:
+        """Return {label: attack, parameters, gradients} of every attack that some trial was planned to undergo, by all its gradients."""
+        found: dict[str, dict[str, Any]] = {}
+        for evaluation in (trial["evaluation"] for trial in self.plan["trials"] if trial["evaluation"]):
+            for label, planned in evaluation["attacks"].items():
+                before = found.setdefault(label, {**planned, "gradients": []})["gradients"]
+                before += [gradient for gradient in planned["gradients"] if gradient not in before]
+        for planned in found.values():
+            planned["gradients"].sort(key=lambda gradient: (gradient == "none", gradient.startswith("from-"), gradient == "true", gradient))
+        return found
 
 
 def read(path: Path) -> Results:
@@ -228,6 +238,8 @@ def read(path: Path) -> Results:
         missing = json.loads(file["missing"].asstr()[()]) if "missing" in file else []
         runs = store.runs(file)
         other_code = json.loads(file["provenance/other_code"].asstr()[()]) if "provenance/other_code" in file else {}
+    if any(isinstance(trial["evaluation"]["attacks"], list) for trial in plan["trials"] if trial["evaluation"]):
+        raise ValueError(f"{path}: its attacks are written as an earlier version did; run the workflow again")
     blocks: dict[tuple[str, str], list[Variant]] = {}
     same: tuple[str, ...] = ("dataset", "network", "parent", "rules", "settings", "protocols", "overrides")
     for parts, trials in _grouped([{"tuning": (), **trial} for trial in plan["trials"]], (*same, "tuning")):
@@ -236,7 +248,8 @@ def read(path: Path) -> Results:
             for stage in ("train", "evaluation")
         }
         of_seed = {t["seed"]: t["of_seed"] for t in trials if "of_seed" in t}
-        variant = Variant(**parts, of_seed=of_seed, trains=by_stage["train"], evaluations=by_stage["evaluation"])
+        parents = {t["seed"]: t["parent"] for t in trials}
+        variant = Variant(**parts, of_seed=of_seed, parents=parents, trains=by_stage["train"], evaluations=by_stage["evaluation"])
         blocks.setdefault((variant.dataset, "cells" if variant.is_cell else variant.network), []).append(variant)
     same = ("dataset", "name", "method", "rule_set", "protocols", "settings")
     searches = [
@@ -267,35 +280,3 @@ def _grouped(entries: list[dict[str, Any]], names: tuple[str, ...]) -> list[tupl
             parts["parent"] = parts["parent"].rpartition("/")[0]
         groups.setdefault(json.dumps(parts, sort_keys=True), []).append(entry)
     return [({k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(key).items()}, group) for key, group in groups.items()]
-
-
-def masking(results: Results) -> list[dict[str, Any]]:
-    """Return, by variant and attack, how many attacked images only the true gradient breaks, and how many only the rule's.
-
-    Outcomes are paired by image. A rule whose own gradient is the better guide to an attacker would have the second number at least as
-    large; the first one counts robustness that was only a poor gradient. Each network is tested by itself (exact McNemar), and the
-    tests of all networks and attacks of the table are corrected together.
-    """
-    found: list[tuple[Variant, str, int, int, int]] = []  # (variant, attack, only true breaks, only the rule's breaks, images) a network
-    for variant in (variant for block in results.blocks for variant in block.variants):
-        for attack, _ in results.attacks:
-            for run in variant.evaluations.values():
-                by_rule = run.arrays.get(f"attacks/{attack}/rule/robust_correct")
-                by_true = run.arrays.get(f"attacks/{attack}/true/robust_correct")
-                if by_rule is not None and by_true is not None:
-                    found.append((variant, attack, int((by_rule & ~by_true).sum()), int((by_true & ~by_rule).sum()), len(by_rule)))
-    steps = holm([mcnemar(only_true, only_rule) for _, _, only_true, only_rule, _ in found])
-    rows: dict[tuple[int, str], dict[str, Any]] = {}
-    for (variant, attack, only_true, only_rule, images), step in zip(found, steps, strict=True):
-        empty = {"variant": variant, "attack": attack} | dict.fromkeys(
-            ("true_only", "rule_only", "of", "networks", "by_true", "by_rule", "p"), 0
-        )
-        row = rows.setdefault((id(variant), attack), empty)
-        row["true_only"] += only_true
-        row["rule_only"] += only_rule
-        row["of"] += images
-        row["networks"] += 1
-        row["by_true"] += step.rejected and only_true > only_rule
-        row["by_rule"] += step.rejected and only_rule > only_true
-        row["p"] = max(row["p"], step.p)
-    return list(rows.values())

@@ -20,3 +20,15 @@ def detectable(n: int, level: float = LEVEL) -> float:
     bound = float(stats.t.isf(level / 2, n - 1))
     shift = optimize.brentq(lambda shift: stats.nct.sf(bound, n - 1, shift) - POWER, 0, 4 * bound)
     return float(shift) / math.sqrt(n)
+
+
+def detectable_ratio(groups: int, members: int, size: float, level: float = LEVEL) -> float:
+    """Return the smallest variance between ÷ within groups that the F-test of a one-way layout finds with probability POWER.
+
+    With random effects F is (1 + size · ratio) times a central F (Scheffé, 1959, §7.2), so that there is nothing to solve. `size`: of a
+    group; exact where all have it, else their mean size n0 approximates.
+    """
+    from scipy import stats
+
+    free = groups - 1, members - groups
+    return float(stats.f.isf(level, *free) / stats.f.isf(POWER, *free) - 1) / size

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
 from bionas.search.common import SearchData, SearchState, WeightSettings, end_epoch, weight_step
+from bionas.search.ranking import accuracy
 from bionas.seeds import derive
 from bionas.space import random_genotype
-from bionas.supernet import Paths, steady
 
 NONE = False
 MIXES = False  # paths are trained one by one, which the plain supernet does best
@@ -45,7 +43,8 @@ def search(state: SearchState, data: SearchData, weights: WeightSettings, settin
         yield state
     while state.status == "ok" and len(state.extra["ranked"]) < settings.candidates:
         drawn = random_genotype(space, nodes, derive(data.seed, "candidate", len(state.extra["ranked"])))
-        state.extra["accuracies"].append(path_accuracy(state, data, space.paths(drawn)))
+        state.extra["accuracies"].append(accuracy(state, data, drawn))
+        state.passes["judged"] += len(data.held_out)
         state.extra["ranked"].append(drawn.to_json())
         yield state
     if state.status == "ok":
@@ -53,15 +52,3 @@ def search(state: SearchState, data: SearchData, weights: WeightSettings, settin
         best = max(range(len(accuracies)), key=accuracies.__getitem__)
         state.genotype = state.extra["ranked"][best]
         state.curves["val_accuracy"][-1] = accuracies[best]
-
-
-@torch.no_grad()
-def path_accuracy(state: SearchState, data: SearchData, paths: Paths) -> float:
-    """Return the accuracy of one path on the second half, in percent; by batch statistics, since paths share BatchNorms."""
-    judged = data.alphas.split
-    correct = 0
-    with steady(state.learning()):
-        for images, labels in judged.chunks(data.alphas.batch_size):
-            correct = correct + (state.supernet(images, paths).argmax(1) == labels).sum()
-    state.passes["judged"] += len(judged)
-    return 100 * int(correct) / len(judged)

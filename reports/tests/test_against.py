@@ -93,7 +93,7 @@ def test_a_number_has_the_interval_of_the_images_that_it_is_a_share_of():
 
 def test_ours_has_one_where_it_is_one_networks():
     results = SimpleNamespace(
-        blocks=[SimpleNamespace(variants=[variant("darts-bio", "searched", test_error=6.0, test_images=100)])], searches=()
+        blocks=[SimpleNamespace(variants=[variant("darts-bio", "searched", test_error=6.0, test_images=100)])], searches=(), attacks={}
     )
     rows = {row.cited.unit: row for row in against.compare(results) if row.cited.table in ("Table 1", "Figure 4")}
     exact = stats.binomtest(6, 100).proportion_ci(0.95, "exact")

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from reports import analyses, analysis_charts, render, tables
+from reports import analyses, analysis_charts, render, tables, transfers
 from reports.statistics import Summary
 from suite import store
 
@@ -189,7 +189,7 @@ def test_transfers_make_a_matrix_an_attack(metrics):
         trial("searched", metrics={f"robust_accuracy_{label}_from-bp": 70.0, f"robust_accuracy_{label}_from-fa": 80.0}),
         trial("bp", metrics=of(fgsm_true=5.0)),
     )
-    (transfer,) = analyses.transfers(only_block(path))
+    (transfer,) = transfers.transfers(only_block(path))
     assert (transfer.attack, transfer.sources) == (label, ("bp", "fa"))
     rows = {variant.rules: [cell.mean for cell in cells] for variant, cells in transfer.rows}
     assert rows == {"usf": pytest.approx([10.0, math.nan, 60.0], nan_ok=True), "searched": pytest.approx([math.nan, 70, 80], nan_ok=True)}

@@ -37,6 +37,7 @@ class Search:
     methods: tuple[str, ...]
     rule_sets: Mapping[str, tuple[str, ...]]
     settings: Mapping[str, Any]
+    ranking: bool = False
 
     @property
     def names(self) -> list[str]:

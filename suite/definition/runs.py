@@ -146,6 +146,11 @@ class Search(Planned):
     name: str
     method: str
     rule_set: tuple[str, ...]
+    ranking: bool = False  # whether several genotypes are judged by its shared weights
+
+    @property
+    def more(self) -> dict[str, Any]:
+        return {"ranking": True} if self.ranking else {}
 
     @property
     def metrics(self) -> list[str]:

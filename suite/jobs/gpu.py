@@ -1,6 +1,7 @@
 """One job a GPU on the whole host, whoever started it: a lock for each device, which its holder takes along when it ends.
 
 Snakemake starts as many jobs as there are cores, and knows nothing of devices. Imports no torch: who waits should cost nothing.
+A small network leaves most of a GPU idle: BIONAS_JOBS_PER_GPU lets several jobs share each, which moves no number.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 DRIVER, DEVICES = Path("/proc/driver/nvidia/gpus"), Path("/dev")
 NONE_FOUND = 6  # nvidia-smi's exit status where there is a driver and no device
+SHARES = 64  # jobs a device at most
 LOCKS = "/tmp/bionas-gpus"  # not TMPDIR: every process of the host has to mean the same folder, containers included
 _held: list[int] = []  # for as long as this process lives
 
@@ -71,21 +73,21 @@ def _present() -> list[str]:
 def take(should_stop: Callable[[], bool] = lambda: False) -> bool:
     """Take a free device for the rest of this process's life, and make it the only one that CUDA sees; wait if there is none.
 
-    Where there is no GPU there is nothing to take, and a second call takes no second one. Returns False if `should_stop` says so
-    before a device is free.
+    Where there is no GPU there is nothing to take, and a second call takes no second one. Devices fill evenly where jobs share them.
+    Returns False if `should_stop` says so before a device is free.
     """
     names = [] if _held else visible()
     if not names:
         return True
-    locks = {name: _open(name) for name in names}
+    locks = {(name, share): _open(f"{name}-{share}" if share else name) for share in range(_shares()) for name in names}
     waiting = False
     while not should_stop():
-        for name, lock in locks.items():
+        for (name, share), lock in locks.items():
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            _held.append(locks.pop(name))
+            _held.append(locks.pop((name, share)))
             for other in locks.values():
                 os.close(other)
             os.environ |= {"CUDA_VISIBLE_DEVICES": name, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # nvidia-smi's order
@@ -96,6 +98,14 @@ def take(should_stop: Callable[[], bool] = lambda: False) -> bool:
             waiting = True
         time.sleep(0.2)
     return False
+
+
+def _shares() -> int:
+    """Return how many jobs may share a device. Raises ValueError if the environment says no number that can be."""
+    said = os.environ.get("BIONAS_JOBS_PER_GPU", "1")
+    if not (said.isdecimal() and 1 <= int(said) <= SHARES):
+        raise ValueError(f"BIONAS_JOBS_PER_GPU: found {said!r}; allowed: a number from 1 to {SHARES}")
+    return int(said)
 
 
 def _open(name: str) -> int:

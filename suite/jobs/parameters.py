@@ -20,7 +20,11 @@ KEYS = {
     "trial": (*COMMON_KEYS, "network", "parent", "rules"),
     "evaluation": ("attacks", "images", "numerics"),
 }
-OPTIONAL = {"search": (), "trial": ("of_seed", "tuning", "track"), "evaluation": ("analyses", "released", "sources")}  # few runs have these
+OPTIONAL = {  # few runs have these
+    "search": ("ranking",),
+    "trial": ("of_seed", "tuning", "track"),
+    "evaluation": ("analyses", "released", "sources"),
+}
 PLANNED_ONLY = ("protocols", "overrides", "evaluation")
 
 

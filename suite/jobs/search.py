@@ -35,7 +35,9 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     from bionas import catalog, dataset
     from bionas.networks import Options, account, initialise
     from bionas.networks.cells import check_image_size
+    from bionas.search import ranking
     from bionas.search.common import SearchData, SearchState, WeightSettings
+    from bionas.space import Genotype
     from bionas.supernet import Supernet, initialise_alphas
     from bionas.training import data
 
@@ -96,6 +98,11 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     arrays |= {f"alphas/{kind}": np.stack([mixture[kind].numpy() for mixture in state.trace]) for kind in ("normal", "reduce")}
     arrays |= {"alphas/candidates": [str(candidate) for candidate in space.candidates], "genotypes": state.genotypes}
     arrays |= {f"evolution/{name}": column for name, column in state.extra.get("log", {}).items()}
+    if params.get("ranking") and state.genotype:
+        last = {kind: rows.tolist() for kind, rows in state.trace[-1].items()} if method.MIXES else None
+        genotypes = ranking.ranked(Genotype.from_json(state.genotype), last, space, settings["nodes"], seed)
+        arrays["ranking/genotypes"] = genotypes
+        arrays["ranking/accuracies"] = [ranking.accuracy(state, halves, Genotype.from_json(text)) for text in genotypes]
     if best := state.extra.get("best"):
         metrics |= {"best_individual": best["genotype"], "best_individual_accuracy": best["accuracy"]}
     run = store.Run(

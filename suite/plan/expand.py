@@ -137,7 +137,7 @@ def _searches(benchmark: Benchmark, protocol: str) -> Iterator[Search]:
             foreign = {name for other in catalog.SEARCHERS.values() if other is not searcher for name in other.settings}
             settings = _relevant({k: v for k, v in merged.items() if k not in foreign}, set(rules))
             for seed in benchmark.seeds:
-                own = {"name": f"{method}-{set_name}", "method": method, "rule_set": rules}
+                own = {"name": f"{method}-{set_name}", "method": method, "rule_set": rules, "ranking": search.ranking}
                 found = _fill(Search, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
                 if method == "random-work" and not benchmark.tiny:
                     found = dataclasses.replace(found, settings={**settings, "epochs": price.epochs_of_equal_work(found)})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from suite.power import POWER, detectable
+from suite.power import POWER, detectable, detectable_ratio
 
 
 @pytest.mark.parametrize(("effect", "n"), [(0.5, 34), (0.8, 15), (0.2, 199)])
@@ -35,3 +35,17 @@ def test_of_made_up_experiments_so_many_see_it():
 def test_more_seeds_see_more_and_more_comparisons_see_less():
     assert detectable(3) > detectable(5) > detectable(10)
     assert detectable(5, 0.05 / 10) > detectable(5)
+
+
+@pytest.mark.parametrize(("groups", "size"), [(8, 3), (5, 2), (12, 4)])
+@pytest.mark.parametrize("level", [0.05, 0.01])
+def test_of_made_up_layouts_so_many_see_what_lies_between_groups(groups, size, level):
+    stream = np.random.default_rng(1)
+    between = math.sqrt(detectable_ratio(groups, groups * size, size, level))
+    draws = between * stream.normal(size=(20_000, groups, 1)) + stream.normal(size=(20_000, groups, size))
+    p = stats.f_oneway(*np.moveaxis(draws, 1, 0), axis=1).pvalue
+    assert (p < level).mean() == pytest.approx(POWER, abs=0.01)
+
+
+def test_more_groups_and_more_members_see_smaller_ratios():
+    assert detectable_ratio(5, 15, 3) > detectable_ratio(8, 24, 3) > detectable_ratio(8, 48, 6)

@@ -7,6 +7,7 @@ from torch import nn
 from bionas import catalog
 from bionas.attacks import evaluate, gradient_cosine
 from bionas.attacks.tests.helpers import Plane, Threshold, killer, short, trained, unseen
+from bionas.rules import RuleLinear
 
 LINF = [name for name, attack in catalog.ATTACKS.items() if attack.norm == "linf"]
 
@@ -140,8 +141,6 @@ def test_the_cosine_says_how_far_a_rules_gradient_is_from_the_true_one():
 
 
 def test_the_cosine_of_one_layer_is_that_of_two_products():
-    from bionas.rules import RuleLinear
-
     model = nn.Sequential(nn.Flatten(), RuleLinear(16, 3, rule="fa"))
     images, labels = inner_images(5), torch.tensor([0, 1, 2, 0, 1])
     error = model(images).softmax(1) - torch.eye(3)[labels]  # of the cross-entropy, at the logits

@@ -20,7 +20,8 @@ name: controls
 about: one short search and what is trained beside it
 datasets: [digits]
 device: cpu
-search: {methods: [darts], rule_sets: {bio: [fa, usf]}, settings: {epochs: 1, batch_size: 256, channels: 2, cells: 3, nodes: 2}}
+search:
+  {methods: [darts], rule_sets: {bio: [fa, usf]}, ranking: true, settings: {epochs: 1, batch_size: 256, channels: 2, cells: 3, nodes: 2}}
 cells: {rules: [searched, shuffled, uninformed, random], settings: {epochs: 1, channels: 4, cells: 3, cutout: 0, aux_weight: 0.0}}
 """
 
@@ -72,6 +73,9 @@ def test_each_control_is_trained_like_the_searched_cell(searched, planned, digit
     ruled = shuffled["weights_fa"] + shuffled["weights_usf"]
     assert shuffled["weights_moved"] == pytest.approx(moved / ruled)
     assert "carriers" not in found["searched"].metrics
+    judged = store.read(searched).arrays["ranking/genotypes"]
+    assert {found[rules].metrics["genotype"] for rules in ("searched", "uninformed", "random")} <= set(judged)
+    assert len(store.read(searched).arrays["ranking/accuracies"]) == len(judged)
 
 
 def test_uninformed_is_derived_from_the_searchs_last_alpha(searched, planned, tmp_path):

@@ -125,3 +125,19 @@ def test_who_is_asked_to_stop_while_waiting_stops(machine, hold):
     lines(hold(), 1)
     asked = iter([False, True])
     assert gpu.take(lambda: next(asked)) is False
+
+
+def test_jobs_may_share_a_device_and_devices_fill_evenly(machine, hold, monkeypatch):
+    machine(TWO)
+    monkeypatch.setenv("BIONAS_JOBS_PER_GPU", "2")
+    seen = [lines(hold(), 2)[1] for _ in range(4)]
+    assert seen == ["sees GPU-aaaa", "sees GPU-bbbb", "sees GPU-aaaa", "sees GPU-bbbb"]
+    assert lines(hold(), 1) == ["all devices are in use (GPU-aaaa, GPU-bbbb); waiting for one"]
+
+
+@pytest.mark.parametrize("said", ["0", "65", "-1", "two", ""])
+def test_a_share_that_is_no_number_is_said_in_one_line(machine, monkeypatch, said):
+    machine(TWO)
+    monkeypatch.setenv("BIONAS_JOBS_PER_GPU", said)
+    with pytest.raises(ValueError, match=f"BIONAS_JOBS_PER_GPU: found '{said}'; allowed: a number from 1 to 64"):
+        gpu.take()
