@@ -78,6 +78,12 @@ def tuning_of(wildcards):
     return [f"results/runs/trial/{trial.id}/train.h5" for trial in TRIALS[wildcards.trial].tuners]
 
 
+def sources_of(wildcards):
+    """The trials whose networks make images to attack this one with."""
+    sources = EVALUATIONS[wildcards.trial, wildcards.evaluation].sources
+    return [f"results/runs/trial/{id}/train.h5" for id in sources.values()]
+
+
 # The image holds what jobs import; the checkout is mounted. --config image=FILE takes another one.
 ADDRESS = str(config.get("image", "docker://ghcr.io/bionas/bionas:0.1.0"))
 
@@ -186,6 +192,7 @@ rule evaluate:
     input:
         data=ancient(lambda wildcards: data_of(TRIALS[wildcards.trial])),
         run=rules.train.output,
+        sources=sources_of,
     output:
         "results/runs/trial/{trial}/evaluation-{evaluation}.h5",
     log:
@@ -197,9 +204,12 @@ rule evaluate:
         evaluation=lambda wildcards: json.dumps(EVALUATIONS[wildcards.trial, wildcards.evaluation].params),
         image=IMAGE,
         folder=lambda wildcards, input: str(Path(str(input.run)).parent),
+        sources=lambda wildcards, input: (
+            f"--sources {shlex.join(str(Path(file).parent) for file in input.sources)}" if input.sources else ""
+        ),
     shell:
         "python -m suite.run evaluate --params {params.evaluation:q} --data {input.data:q}"
-        " --trial {params.folder:q} --out {output:q}"
+        " --trial {params.folder:q} {params.sources} --out {output:q}"
         " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 

@@ -196,6 +196,10 @@ ATTACKS = {
     ),
 }
 
+# What else can be said of a network: when it is trained, or of all of its training, for what has to be recorded after every epoch.
+ANALYSES = {name: f"bionas.analyses:{name}" for name in ("weights", "alignment", "gradients")}
+TRACKED = ("alignment",)
+
 
 def parameters(attack: str, preset: str, **overrides: Any) -> dict[str, Any]:
     """Return an attack's parameters: a preset's, but for what is said otherwise. Raises ValueError for what does not exist or fit."""

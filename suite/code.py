@@ -42,7 +42,8 @@ def roots(stage: str, params: Mapping[str, Any]) -> tuple[str, ...]:
     elif params["network"] in catalog.MODELS:
         targets.append(catalog.MODELS[params["network"]])
     if stage == "evaluation":
-        targets += [attack.target for attack in catalog.ATTACKS.values()]
+        targets += [*(attack.target for attack in catalog.ATTACKS.values()), *catalog.ANALYSES.values()]
+    targets += [catalog.ANALYSES[name] for name in params.get("track", ())]
     return tuple(sorted({_module(target) for target in targets}))
 
 

@@ -38,7 +38,8 @@ def reasons(plan: Plan, absent: Mapping[tuple[str, str], str], runs: Path, logs:
 def _waits_for(plan: Plan, path: str, stage: str, absent: Container[tuple[str, str]]) -> str:
     """Return the word for what a missing result is made from, if that is missing, too."""
     if stage == "evaluation":
-        return "training" if (path, "train") in absent else ""
+        source = next((other for other in plan.sources(path) if (other, "train") in absent), "")
+        return "training" if (path, "train") in absent else source and f"source {source}"
     lost = (other for other in plan.needs(path) if (other, "search") in absent or (other, "train") in absent)
     return next(lost, "").partition("/")[0]
 

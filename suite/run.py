@@ -40,6 +40,9 @@ def main(argv: Iterable[str] | None = None) -> None:
     command.set_defaults(job=train)
     command = commands.add_parser("evaluate", parents=[common], help="attack one trained trial", description=evaluate.__doc__)
     command.add_argument("--trial", type=Path, required=True, metavar="DIR", help="the trained run's folder")
+    command.add_argument(
+        "--sources", type=Path, nargs="+", default=[], metavar="DIR", help="trained runs that make images to attack it with"
+    )
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
     command.set_defaults(job=evaluate)
     command = commands.add_parser("calibrate", help="measure how fast this machine learns", description=calibrate.__doc__)

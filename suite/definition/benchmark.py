@@ -61,13 +61,25 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class Attacks:
-    """Section `attacks`."""
+class Attack:
+    """One attack of section `attacks`, by whatever entry of it: `label` is its name in files and tables."""
 
-    preset: str
-    names: tuple[str, ...]
+    label: str
+    name: str
+    parameters: Mapping[str, Any]
     gradients: tuple[str, ...]
+    transfer_from: tuple[str, ...]
+    released: bool
+    networks: tuple[str, ...] | None  # all if nothing is said
+    seeds: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Attacks:
+    """Section `attacks`: all of its entries."""
+
     images: int
+    each: tuple[Attack, ...]
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,7 @@ class Benchmark:
     searches: tuple[Search, ...]
     cells: tuple[Cells, ...]
     attacks: Attacks | None
+    analyses: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
     expect: Mapping[str, Mapping[str, Mapping[str, float]]]
     text: str = field(repr=False)

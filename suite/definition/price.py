@@ -17,7 +17,7 @@ from bionas import catalog
 from bionas.space import PUBLISHED, SearchSpace
 from data_prep import Variant
 from suite.definition import cost
-from suite.definition.runs import Evaluation, Search, Trial, tuners
+from suite.definition.runs import BATCHES, TRACKED, Attacked, Evaluation, Search, Trial, tuners
 
 THROUGHPUT = 2e12  # multiply-adds a second: a fifth of what an A100's data sheet gives for float32
 LEARNING = 3  # a training pass in forward passes
@@ -91,20 +91,39 @@ def of_trial(trial: Trial, parent: Search | None) -> Price:
     judged = settings["epochs"] * (size.test if settings["selection"] == "best_test" else held)
     judged += 0 if settings["selection"] == "none" else size.test
     trained = Price(settings["epochs"], learned + judged, (LEARNING * learned + judged) * each, RUN_FILE + 4 * weights, uncounted)
-    return trained + (of_evaluation(trial.evaluation, each, size.test) if trial.evaluation else Price())
+    if trial.track:  # before the first epoch, too
+        trained += Price(0, 0, len(trial.track) * 2 * LEARNING * TRACKED * (settings["epochs"] + 1) * each)
+    return trained + (of_evaluation(trial.evaluation, trial, each) if trial.evaluation else Price())
 
 
-def of_evaluation(evaluation: Evaluation, each: int, available: int) -> Price:
-    num = min(evaluation.images, available)
-    passes = sum(_passes(catalog.parameters(attack, evaluation.preset), attack) for attack, _ in evaluation.attacks)
-    return Price(0, num * len(evaluation.attacks), num * passes * each, RUN_FILE)
+def of_evaluation(evaluation: Evaluation, trial: Trial, each: int) -> Price:
+    """Return the price of what is done to a trial; `each`: multiply-adds of its network, and of those that make images for it."""
+    size = Variant.parse(trial.dataset).size
+    num, used = min(evaluation.images, size.test), {attacked.label: passes(attacked, size.classes) for attacked in evaluation.attacks}
+    forward = sum(used[label] for label, _ in evaluation.pairs) + sum(used[label] for label in evaluation.released)
+    forward += 2 * LEARNING if evaluation.attacks and evaluation.switchable else 0  # the cosine of two gradients
+    price = Price(0, num * (len(evaluation.pairs) + len(evaluation.released)), num * forward * each, RUN_FILE)
+    if "gradients" in evaluation.analyses:
+        batches = min(BATCHES * trial.settings["batch_size"], size.train)
+        price += Price(0, batches, 2 * LEARNING * batches * each)
+    return price
 
 
-def _passes(parameters: Mapping[str, Any], attack: str) -> int:
-    """Forward passes an image: before, during and after the attack."""
-    if catalog.ATTACKS[attack].uses_gradient:
-        return LEARNING * parameters.get("steps", 1) + 2
-    return parameters.get("n_queries", parameters.get("steps", 0) * parameters.get("popsize", 0)) + 2
+def passes(attacked: Attacked, classes: int) -> int:
+    """Return the forward passes an image, at most: before, during and after the attack, none of which ends early."""
+    p, name = attacked.parameters, attacked.name
+    match name:
+        case "square":
+            tries = p["n_queries"]
+        case "fab" | "deepfool":  # a step takes the gradient of every class
+            tries = p["steps"] * (LEARNING - 1) * (classes + 1)
+        case "apgd_t":  # towards every other class
+            tries = (classes - 1) * LEARNING * p["steps"]
+        case _ if "popsize" in p:
+            tries = (p["steps"] + 1) * max(1, p["popsize"] // (5 * p["pixels"])) * 5 * p["pixels"]
+        case _:
+            tries = LEARNING * p.get("steps", 1)
+    return tries * p.get("n_restarts", 1) * p.get("eot", 1) + 2
 
 
 def _network(trial: Trial, parent: Search | None, images: cost.Images) -> tuple[int, int, tuple[str, ...]]:

@@ -10,38 +10,94 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
 from bionas import catalog
 from suite.definition import schema
 
+BATCHES = 20  # of training images, by which gradients are analysed: of the size that the network learnt from
+TRACKED = 128  # training images by which a network is analysed after every epoch
 NUMERICS = 7  # raised by a commit that moves numbers; hashed into every id
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The attacks on one trial: (attack, gradient) pairs in the catalog's order."""
+class Attacked:
+    """One attack on one trial: its label, its name and parameters in the catalog, and the gradients that it goes through."""
 
-    preset: str
-    attacks: tuple[tuple[str, str], ...]
+    label: str
+    name: str
+    parameters: Mapping[str, Any]
+    gradients: tuple[str, ...]  # rule, true, from-RULE, or none alone
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {"attack": self.name, "parameters": dict(self.parameters), "gradients": list(self.gradients)}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is done to one trained trial: attacks on so many test images, and analyses.
+
+    `released` are the labels of attacks whose number by the public evaluator is recorded, too; `sources` the trials that make images for
+    this one, by rule; `switchable` says whether its feedback can be switched off.
+    """
+
+    attacks: tuple[Attacked, ...]
     images: int
+    analyses: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+    switchable: bool = True
 
     @cached_property
     def params(self) -> dict[str, Any]:
-        """Every parameter that shapes the numbers, those of the attacks themselves included."""
+        """Every parameter that shapes the numbers, those of the attacks themselves included; what few have, others have no key for."""
+        some = {"analyses": list(self.analyses), "released": list(self.released), "sources": dict(self.sources)}
         return {
-            "preset": self.preset,
-            "attacks": [list(pair) for pair in self.attacks],
-            "parameters": {attack: catalog.parameters(attack, self.preset) for attack, _ in self.attacks},
+            "attacks": {attacked.label: attacked.params for attacked in self.attacks},
             "images": self.images,
+            **{key: value for key, value in some.items() if value},
             "numerics": NUMERICS,
         }
 
     @property
     def id(self) -> str:
         return _hash(self.params)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every (label, gradient)."""
+        return [(attacked.label, gradient) for attacked in self.attacks for gradient in attacked.gradients]
+
+    @property
+    def metrics(self) -> list[str]:
+        """What it measures."""
+        if not self.attacks:
+            return []
+        return [
+            "clean_accuracy",
+            *(f"worst_case_accuracy_{budget}" for budget in budgets(self.params["attacks"])),
+            *(f"robust_accuracy_{label}_{gradient}" for label, gradient in self.pairs),
+            *(["gradient_cosine"] if self.switchable else []),
+            *(f"released_accuracy_{label}" for label in self.released),
+        ]
+
+
+def budgets(attacks: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the labels of the attacks that stay within each budget, NORM_SIZE, of an evaluation's attacks; the smallest of a norm first.
+
+    What lies in a smaller ball lies in a larger one of the same norm, too.
+    """
+    sizes = {label: catalog.budget(attack["attack"], attack["parameters"]) for label, attack in attacks.items()}
+    largest: dict[str, tuple[str, float]] = {}  # of those that are written alike
+    for norm, size in sorted(sizes.values()):
+        largest[f"{norm}_{size:.3g}"] = norm, size
+    return {
+        budget: [label for label, (other, size) in sizes.items() if other == norm and size <= limit]
+        for budget, (norm, limit) in largest.items()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +163,8 @@ class Trial(Planned):
     """One network trained under one assignment of rules with one seed.
 
     `network` is a model's, a published genotype's or a search's name; `parent` the search that makes its genotype, by id. `rules` is
-    a rule, or one of the catalog's ASSIGNMENTS. `of_seed` is the definition's seed of a retraining, whose own is another; `tuning` the
-    trials that choose the learning rate, by rate, of a trial whose settings say `tuned`.
+    a rule, or one of the catalog's ASSIGNMENTS. `of_seed` is the definition's seed of a retraining, whose own is another; `track` the
+    analyses of every epoch; `tuning` the trials that choose the learning rate, by rate, of a trial whose settings say `tuned`.
     """
 
     STAGE, OWN = "trial", ("network", "parent", "rules")
@@ -118,6 +174,7 @@ class Trial(Planned):
     rules: str
     evaluation: Evaluation | None
     of_seed: int | None = None
+    track: tuple[str, ...] = ()
     tuning: tuple[tuple[float, tuple[Trial, ...]], ...] = ()
 
     @property
@@ -127,6 +184,7 @@ class Trial(Planned):
     @property
     def more(self) -> dict[str, Any]:
         found: dict[str, Any] = {} if self.of_seed is None else {"of_seed": self.of_seed}
+        found |= {"track": list(self.track)} if self.track else {}
         return found | ({"tuning": [[rate, [trial.id for trial in trials]] for rate, trials in self.tuning]} if self.tuning else {})
 
     @property
@@ -145,10 +203,7 @@ class Trial(Planned):
         names = ["test_error", "test_loss", "train_loss", "train_accuracy"]
         names += ["val_loss", "val_accuracy"] if self.settings["holdout"] else []
         names += ["test_error_last"] if self.settings["selection"] == "best_test" else []
-        if self.evaluation:
-            names += ["clean_accuracy", "worst_case_accuracy"]
-            names += [f"robust_accuracy_{attack}_{gradient}" for attack, gradient in self.evaluation.attacks]
-        return names
+        return names + (self.evaluation.metrics if self.evaluation else [])
 
 
 def tuners(trials: Iterable[Trial]) -> dict[str, Trial]:

@@ -26,6 +26,7 @@ def schema() -> dict[str, Any]:
         "attacks": list(catalog.ATTACKS),
         "gradients": list(catalog.GRADIENTS),
         "presets": list(catalog.PRESETS),
+        "analyses": list(catalog.ANALYSES),
         "methods": list(catalog.METHODS),
         "genotypes": list(catalog.GENOTYPES),
         "assignments": [*catalog.ASSIGNMENTS, *catalog.RULES],
@@ -69,11 +70,11 @@ def complete(value: Any, node: dict[str, Any], fill: bool = True) -> Any:
     if isinstance(value, dict) and "properties" in node:
         properties = node["properties"]
         defaults = {key: child["default"] for key, child in properties.items() if "default" in child and fill}
-        return defaults | {key: complete(item, properties[key], fill=key != "settings") for key, item in value.items()}
+        return defaults | {key: complete(item, properties.get(key, {}), fill=key != "settings") for key, item in value.items()}
     if isinstance(value, dict) and isinstance(node.get("additionalProperties"), dict):
         return {key: complete(item, node["additionalProperties"], fill=False) for key, item in value.items()}
     if isinstance(value, list):
-        return [complete(item, node["items"]) for item in value]
+        return [complete(item, node.get("items", {})) for item in value]
     try:
         return {"integer": int, "number": float}.get(node.get("type", ""), lambda same: same)(value)
     except OverflowError:

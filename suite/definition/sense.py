@@ -69,6 +69,11 @@ def check(benchmark: Benchmark) -> None:
             merged = {**protocol_settings(protocol, "search", "eg"), **search.settings}
             if merged["warmup"] >= merged["epochs"] and any(method.startswith("eg") for method in search.methods):
                 raise ValueError(f"search.{i}.settings.warmup: {merged['warmup']} epochs leave none of {merged['epochs']} to explore in")
+    known = sorted({*benchmark.seeds, *(seed for protocol in benchmark.protocols for seed in protocol.seeds)})
+    for attack in benchmark.attacks.each if benchmark.attacks else ():
+        for seed in attack.seeds or ():
+            if seed not in known:
+                raise ValueError(f"attacks: {attack.label}: seeds: found {seed}; allowed: the definition's {', '.join(map(str, known))}")
     for pattern, bounds in benchmark.expect.items():
         for metric, bound in bounds.items():
             if bound.get("at_least", -math.inf) > bound.get("at_most", math.inf):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import data_prep
 from bionas import catalog
 from suite.definition import explain, sense
-from suite.definition.benchmark import Attacks, Benchmark, Cells, Comparison, Models, Protocol, Search, Tune
+from suite.definition.benchmark import Attack, Attacks, Benchmark, Cells, Comparison, Models, Protocol, Search, Tune
 from suite.definition.schema import complete, schema
 from suite.definition.text import load, read_text
+
+IMAGES = 1000  # that are attacked where no entry says
 
 
 def read(path: str | Path) -> Benchmark:
@@ -57,10 +60,10 @@ def parse(text: str) -> Benchmark:
     for part, key in [(raw, "datasets"), *((entry, "train_on") for entry in raw.get("cells", []) if "train_on" in entry)]:
         part[key] = [str(data_prep.Variant(**dataset)) for dataset in part[key]]
     benchmark = Benchmark(
-        **{key: _frozen(raw[key]) for key in ("name", "about", "datasets", "seeds", "device", "threads", "expect")},
+        **{key: _frozen(raw[key]) for key in ("name", "about", "datasets", "seeds", "device", "threads", "analyses", "expect")},
         protocols=tuple(Protocol(**_frozen(entry)) for entry in raw["protocols"]),
         models=Models(**_tuned(_frozen(raw["models"]))) if "models" in raw else None,
-        attacks=Attacks(**_frozen(raw["attacks"])) if "attacks" in raw else None,
+        attacks=_attacks(raw["attacks"]) if "attacks" in raw else None,
         searches=tuple(Search(**_frozen(entry)) for entry in raw.get("search", [])),
         cells=tuple(Cells(**_tuned(_frozen(entry))) for entry in raw.get("cells", [])),
         comparisons=tuple(Comparison(**_frozen(entry)) for entry in raw["comparisons"]),
@@ -71,20 +74,64 @@ def parse(text: str) -> Benchmark:
 
 
 def _loosen(raw: Any) -> None:
-    """Take what is meant: YAML reads the gradient's name `true` as a boolean, one mapping of `search` or `cells` is a list of one, and
-    the bare name of a data set or a protocol is a mapping of nothing else."""
+    """Take what is meant: YAML reads the gradient's name `true` as a boolean, one mapping of `search`, `cells` or `attacks` is a list
+    of one, and the bare name of a data set, a protocol or an attack is a mapping of nothing else."""
     if not isinstance(raw, dict):
         return
-    for section in ("search", "cells"):
+    for section in ("search", "cells", "attacks"):
         if isinstance(raw.get(section), dict):
             raw[section] = [raw[section]]
-    entries = [entry for entry in raw["cells"] if isinstance(entry, dict)] if isinstance(raw.get("cells"), list) else []
-    for part, key in [(raw, "datasets"), (raw, "protocols"), *((entry, "train_on") for entry in entries)]:
+
+    def entries(section: str) -> list[dict[str, Any]]:
+        return [entry for entry in raw[section] if isinstance(entry, dict)] if isinstance(raw.get(section), list) else []
+
+    named = [(raw, "datasets"), (raw, "protocols")]
+    named += [(entry, "train_on") for entry in entries("cells")] + [(entry, "names") for entry in entries("attacks")]
+    for part, key in named:
         if isinstance(part.get(key), list):
             part[key] = [{"name": word} if isinstance(word, str) else word for word in part[key]]
-    gradients = raw.get("attacks")
-    if isinstance(gradients, dict) and isinstance(gradients.get("gradients"), list):
-        gradients["gradients"] = ["true" if name is True else name for name in gradients["gradients"]]
+    for entry in entries("attacks"):
+        if isinstance(entry.get("gradients"), list):
+            entry["gradients"] = ["true" if name is True else name for name in entry["gradients"]]
+
+
+def _attacks(entries: list[dict[str, Any]]) -> Attacks:
+    """Return every attack of every entry, one for each combination of values that it lists, in the catalog's order."""
+    said = {f"attacks.{i}.images": entry["images"] for i, entry in enumerate(entries) if "images" in entry}
+    first = next(iter(said), "")
+    for where, images in said.items():
+        if images != said[first]:
+            raise ValueError(f"{where}: found {images}; allowed: {said[first]}, as {first} says, since attacks share their images")
+    found: dict[str, Attack] = {}
+    for i, entry in enumerate(entries):
+        for j, written in enumerate(entry["names"]):
+            where = f"attacks.{i}.names.{j}"
+            name, preset = written["name"], entry["preset"]
+            lists = {key: value if isinstance(value, list) else [value] for key, value in written.items() if key != "name"}
+            for key, values in lists.items():
+                if not values:
+                    raise ValueError(f"{where}.{key}: is empty; allowed: at least 1")
+            for one in itertools.product(*lists.values()):
+                changed = dict(zip(lists, one, strict=True))
+                try:
+                    parameters = catalog.parameters(name, preset, **changed)
+                except ValueError as error:
+                    raise ValueError(f"{where}: {error}") from None
+                label = catalog.label(name, preset, changed)
+                if label in found:
+                    raise ValueError(f"{where}: {label!r} stands twice; allowed: each attack with its parameters once")
+                found[label] = Attack(
+                    label,
+                    name,
+                    parameters,
+                    gradients=tuple(sorted(entry["gradients"])),
+                    transfer_from=tuple(sorted(entry["transfer_from"])),
+                    released=entry["released"],
+                    networks=_frozen(entry.get("networks")),
+                    seeds=_frozen(entry.get("seeds")),
+                )
+    order = list(catalog.ATTACKS)
+    return Attacks(said[first] if said else IMAGES, tuple(sorted(found.values(), key=lambda attack: order.index(attack.name))))
 
 
 def _tuned(entry: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bionas import catalog
 from suite.definition import schema
 from suite.definition.runs import run_id, section_of
 
@@ -17,9 +18,13 @@ COMMON_KEYS = ("id", "dataset", "seed", "settings", "device", "threads", "numeri
 KEYS = {
     "search": (*COMMON_KEYS, "name", "method", "rule_set"),
     "trial": (*COMMON_KEYS, "network", "parent", "rules"),
-    "evaluation": ("preset", "attacks", "parameters", "images", "numerics"),
+    "evaluation": ("attacks", "images", "numerics"),
 }
-OPTIONAL = {"search": ("ranking",), "trial": ("of_seed", "tuning"), "evaluation": ()}  # few runs have these
+OPTIONAL = {
+    "search": ("ranking",),
+    "trial": ("of_seed", "tuning", "track"),
+    "evaluation": ("analyses", "released", "sources"),
+}  # few runs have these
 PLANNED_ONLY = ("protocols", "overrides", "evaluation")
 
 
@@ -34,9 +39,30 @@ def read(text: str, stage: str) -> dict[str, Any]:
     found = sorted(params.keys() - OPTIONAL[stage]) if isinstance(params, dict) else type(params).__name__
     if found != sorted(KEYS[stage]):
         raise ValueError(f"--params: found {found}; allowed: a mapping with {', '.join(KEYS[stage])}")
-    if stage != "evaluation":
+    if stage == "evaluation":
+        _check_evaluation(params)
+    else:
         _check_id(params, stage)
+    for name in (*params.get("analyses", ()), *params.get("track", ())):
+        catalog.choose("--params: analysis", name, catalog.ANALYSES)
     return params
+
+
+def _check_evaluation(params: dict[str, Any]) -> None:
+    try:
+        for label, attack in params["attacks"].items():
+            catalog.parameters(attack["attack"], "standard", **attack["parameters"])
+            unknown = {way for way in attack["gradients"] if way not in (*catalog.GRADIENTS, "none")} - {
+                f"from-{r}" for r in params.get("sources", {})
+            }
+            if unknown:
+                raise ValueError(f"{label}: gradients {', '.join(sorted(unknown))} unknown")
+        for label in params.get("released", ()):
+            catalog.choose("released", label, params["attacks"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"--params: not those of an evaluation ({type(error).__name__}: {error})") from None
+    except ValueError as error:
+        raise ValueError(f"--params: {error}; plan again") from None
 
 
 def _check_id(params: dict[str, Any], stage: str) -> None:

@@ -13,6 +13,7 @@ from suite.jobs import machine, network, parameters, task
 from suite.jobs.checkpoint import Checkpoint
 from suite.jobs.progress import Bar
 from suite.jobs.stopping import StopFlag, turn
+from suite.jobs.tracking import Tracking
 
 
 def train(args: argparse.Namespace, stop: StopFlag) -> None:
@@ -55,23 +56,28 @@ def _train(params: dict[str, Any], trained: task.Task, args: argparse.Namespace,
 
     state = loop.LoopState.start(model, train_settings)
     epoch_seconds: list[float] = []
+    tracked = Tracking(params.get("track", ()), data.Split.of(content.train_images, content.train_labels, here.device))
     owner = {**params, "settings": settings, "genotype": genotype, "on": here.device.type}
     checkpoint = Checkpoint(out, params["id"], owner, args.checkpoint_seconds, stop, made_by)
     if saved := checkpoint.load():
         state.load_state_dict(saved["loop"])
         epoch_seconds = saved["epoch_seconds"]
+        tracked.found |= saved.get("tracked", {})
         print(f"{params['id']}: going on after epoch {state.epoch}, step {state.step}", flush=True)
 
     with Bar(params["id"], settings["epochs"] * batches.steps, "steps") as bar:
+        if state.epoch == state.step == 0:
+            tracked.look(model)
         tick = time.monotonic()
         for _ in loop.train(state, batches, held_out, train_settings):
             bar.at(state.epoch * batches.steps + state.step)
             if state.step == 0:
                 epoch_seconds.append(time.monotonic() - tick)
+                tracked.look(model)
                 tick = time.monotonic()
                 bar.line(_epoch_line(state, settings["epochs"], epoch_seconds[-1]))
             if checkpoint.due():
-                checkpoint.save({"loop": state.state_dict(), "epoch_seconds": epoch_seconds})
+                checkpoint.save({"loop": state.state_dict(), "epoch_seconds": epoch_seconds, "tracked": tracked.found})
 
     tested = state.best["epoch"] if state.best else state.epoch - 1
     metrics: dict[str, Any] = {name: column[tested] for name, column in state.curves.items() if name != "lr"}
@@ -108,7 +114,7 @@ def _train(params: dict[str, Any], trained: task.Task, args: argparse.Namespace,
         params=params,
         status=state.status,
         metrics=metrics,
-        arrays={f"curves/{name}": column for name, column in state.curves.items()},
+        arrays={f"curves/{name}": column for name, column in state.curves.items()} | tracked.arrays(),
         timings={**here.usage(), "epoch_seconds": epoch_seconds},
         provenance={**here.provenance(), "code": checkpoint.made_by},
     )

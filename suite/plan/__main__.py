@@ -93,7 +93,7 @@ def _tuning(num: int) -> str:
 
 def _rows(planned: Plan) -> Iterator[tuple[str, ...]]:
     """Yield one row of the table for all runs that differ in their seed alone, or that choose one learning rate."""
-    seeds: dict[tuple[tuple[str, ...], str], list[tuple[int, int]]] = {}
+    seeds: dict[tuple[tuple[str, ...], str], list[tuple[int, int, str]]] = {}
     runs: list[Search | Trial] = [*planned.searches.values(), *planned.tuning.values(), *planned.trials.values()]
     grids = {tuner.id: f"lr {', '.join(f'{rate:g}' for rate, _ in t.tuning)}" for t in planned.trials.values() for tuner in t.tuners}
     for run in runs:
@@ -101,16 +101,25 @@ def _rows(planned: Plan) -> Iterator[tuple[str, ...]]:
             kind, network, rules, attacks = "search", run.name, " ".join(run.rule_set), ""
         else:
             kind, network, rules = "tuning" if run.id in grids else "trial", run.name.rpartition("/")[0], run.rules
-            evaluation = run.evaluation
-            attacks = f"{len({attack for attack, _ in evaluation.attacks})} × {evaluation.images} images" if evaluation else "none"
-            attacks = grids.get(run.id, attacks)
-        row: tuple[str, ...] = (kind, run.dataset, network, rules, ", ".join(run.protocols), str(run.settings["epochs"]), attacks)
+            attacks = grids.get(run.id) or _attacks(run)
+        row: tuple[str, ...] = (kind, run.dataset, network, rules, ", ".join(run.protocols), str(run.settings["epochs"]))
         settings = {k: v for k, v in run.settings.items() if k != "lr" or run.id not in grids}
-        seeds.setdefault((row, json.dumps(settings, sort_keys=True)), []).append((run.unit, run.seed))
+        seeds.setdefault((row, json.dumps(settings, sort_keys=True)), []).append((run.unit, run.seed, attacks))
     for (row, _), found in seeds.items():
-        units = {unit for unit, _ in found}
-        trainings = len({seed for _, seed in found}) // len(units)
-        yield (*row, _ranges(units) + (f" × {trainings}" if trainings > 1 else ""))
+        units = {unit for unit, _, _ in found}
+        trainings = len({seed for _, seed, _ in found}) // len(units)
+        yield (
+            *row,
+            " or ".join(dict.fromkeys(attacks for *_, attacks in found)),
+            _ranges(units) + (f" × {trainings}" if trainings > 1 else ""),
+        )
+
+
+def _attacks(trial: Trial) -> str:
+    """Return how many attacks there are on how many images, and what is analysed."""
+    evaluation = trial.evaluation
+    words = [f"{len(evaluation.attacks)} × {evaluation.images} images"] if evaluation and evaluation.attacks else []
+    return ", ".join([*words, *(evaluation.analyses if evaluation else ()), *trial.track]) or "none"
 
 
 def _ranges(numbers: Iterable[int]) -> str:

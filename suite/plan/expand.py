@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +17,9 @@ from typing import Any, TypeVar
 from bionas import catalog
 from bionas.space import SKIP_RULES
 from suite.definition import price, schema
-from suite.definition.benchmark import RETRAINING, Attacks, Benchmark, Cells, Tune
-from suite.definition.runs import Evaluation, Search, Trial, tuners
+from suite.definition.benchmark import RETRAINING, Benchmark, Cells, Tune
+from suite.definition.runs import Search, Trial, tuners
+from suite.plan.attacks import Asked, evaluated
 from suite.plan.comparisons import Comparison, compared
 
 Kind = TypeVar("Kind", Search, Trial)
@@ -63,6 +65,12 @@ class Plan:
             yield from (f"search/{parent}" for parent in dict.fromkeys(trial.parent for trial in (run, *run.tuners)) if parent)
             yield from (f"trial/{tuner.id}" for tuner in run.tuners)
 
+    def sources(self, path: str) -> Iterator[str]:
+        """Yield the path of every trial whose network makes images to attack this one with."""
+        run = self.run(path)
+        if isinstance(run, Trial) and run.evaluation:
+            yield from (f"trial/{id}" for id in run.evaluation.sources.values())
+
     def files(self) -> Iterator[tuple[str, str, str]]:
         """Yield (file under results/runs/, run id, stage) of every result."""
         for id in self.searches:
@@ -102,9 +110,10 @@ def plan(benchmark: Benchmark) -> Plan:
         seeded = dataclasses.replace(benchmark, seeds=protocol.seeds or benchmark.seeds)
         found = list(_searches(seeded, protocol.name))
         _merge(searches, found)
-        _merge(trials, _model_trials(seeded, protocol.name, skipped))
+        asked = list(_model_trials(seeded, protocol.name))
         for cells in benchmark.cells:
-            _merge(trials, _cell_trials(seeded, cells, protocol.name, found, skipped))
+            asked += _cell_trials(seeded, cells, protocol.name, found, skipped)
+        _merge(trials, evaluated(seeded, asked, skipped))
     runs: dict[str, Search | Trial] = {f"search/{id}": search for id, search in searches.items()}
     runs |= {f"trial/{id}": trial for id, trial in trials.items()}
     for pattern, bounds in benchmark.expect.items():
@@ -135,7 +144,7 @@ def _searches(benchmark: Benchmark, protocol: str) -> Iterator[Search]:
                 yield found
 
 
-def _model_trials(benchmark: Benchmark, protocol: str, skipped: dict[str, str]) -> Iterator[Trial]:
+def _model_trials(benchmark: Benchmark, protocol: str) -> Iterator[Asked]:
     models = benchmark.models
     if models is None:
         return
@@ -143,14 +152,14 @@ def _model_trials(benchmark: Benchmark, protocol: str, skipped: dict[str, str]) 
         written = {**models.settings, **models.by_rule.get(rule, {}), **_rate(models.tune)}
         merged, overrides = _settings("models", protocol, written)
         settings = _relevant(merged, {rule})
-        evaluation = _evaluation(benchmark.attacks, rule == "bp", settings.get("backend", "native") == "native", skipped)
+        native = settings.get("backend", "native") == "native"
         for seed in benchmark.seeds:
-            own = {"network": name, "parent": None, "rules": rule, "evaluation": evaluation}
+            own = {"network": name, "parent": None, "rules": rule, "evaluation": None}
             trial = _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
-            yield _tuned(trial, models.tune, dict.fromkeys(benchmark.seeds))
+            yield Asked(_tuned(trial, models.tune, dict.fromkeys(benchmark.seeds)), (dataset, name), rule == "bp", switchable=native)
 
 
-def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: list[Search], skipped: dict[str, str]) -> Iterator[Trial]:
+def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: list[Search], skipped: dict[str, str]) -> Iterator[Asked]:
     wanted = [s for s in searches if cells.searches is None or s.name in cells.searches]
     found = [(s.name, s, s.dataset, s.seed) for s in wanted]
     if cells.found_by is not None:
@@ -182,13 +191,14 @@ def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: li
                 mentioned = set(catalog.RULES) if rules in catalog.ASSIGNMENTS else {rules}
                 settings = _relevant(merged, mentioned | {merged["outer_rule"]})
                 by_bp = rules == "bp" or (parent is not None and parent.rule_set == ("bp",) and rules in catalog.ASSIGNMENTS)
-                evaluation = _evaluation(benchmark.attacks, by_bp and merged["outer_rule"] == "bp", True, skipped)
-                own = {"network": network, "parent": parent and parent.id, "rules": rules, "evaluation": evaluation}
+                own = {"network": network, "parent": parent and parent.id, "rules": rules, "evaluation": None}
                 trial = _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
-                trial = _tuned(trial, cells.tune, parents)
-                yield trial
+                alike = (dataset, network, trial.parent, json.dumps(merged, sort_keys=True))
+                asked = Asked(_tuned(trial, cells.tune, parents), alike, by_bp and merged["outer_rule"] == "bp")
+                yield asked
                 for again in range(1, cells.retrainings):
-                    yield dataclasses.replace(trial, seed=seed + again * RETRAINING, of_seed=seed)
+                    retrained = dataclasses.replace(asked.trial, seed=seed + again * RETRAINING, of_seed=seed)
+                    yield dataclasses.replace(asked, trial=retrained)
 
 
 def _rate(tune: Tune | None) -> dict[str, Any]:
@@ -258,26 +268,6 @@ def _relevant(settings: Mapping[str, Any], rules: set[str]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in dropped}
 
 
-def _evaluation(attacks: Attacks | None, plain: bool, switchable: bool, skipped: dict[str, str]) -> Evaluation | None:
-    """Return the attacks on a trial; `plain`: all of its network learns by BP; `switchable`: its feedback can be switched off."""
-    if attacks is None:
-        return None
-    pairs = []
-    for attack in sorted(attacks.names, key=list(catalog.ATTACKS).index):
-        if not catalog.ATTACKS[attack].uses_gradient:
-            pairs.append((attack, "none"))
-            continue
-        for gradient in sorted(attacks.gradients):
-            if gradient == "true" and not switchable:
-                skipped[f"attacks on biotorch's layers through the true gradient: {attack}"] = "their feedback cannot be switched off"
-                continue
-            if plain and switchable and gradient == "rule" and "true" in attacks.gradients:
-                skipped[f"attacks on bp through the rule: {attack}"] = "bp's own gradient is the true one, which runs"
-                continue
-            pairs.append((attack, gradient))
-    return Evaluation(attacks.preset, tuple(pairs), attacks.images) if pairs else None
-
-
 def _entry(run: Search | Trial) -> dict[str, Any]:
     return {**run.params, "protocols": list(run.protocols), "overrides": list(run.overrides)}
 
@@ -287,5 +277,5 @@ def _merge(runs: dict[str, Kind], more: Iterable[Kind]) -> None:
     for run in more:
         if before := runs.get(run.id):
             new = tuple(protocol for protocol in run.protocols if protocol not in before.protocols)
-            run = dataclasses.replace(run, protocols=before.protocols + new)
+            run = dataclasses.replace(before, protocols=before.protocols + new, overrides=run.overrides)
         runs[run.id] = run

@@ -1,7 +1,8 @@
 """`only="network=resnet20 rules=bp,usf seed=0"`: the runs of plans that all of these words mean, and nothing else. Imports no torch.
 
 The keys are the columns of the plan's table. Values are names or patterns (`darts-*`), several with commas. What a kept trial takes
-its genotype from is kept, too. A selection has a folder of its own, so that it never replaces the report of the whole.
+its genotype or its adversarial images from is kept, too. A selection has a folder of its own, so that it never replaces the report of
+the whole.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def _select(plan: Plan, wanted: Mapping[str, Sequence[str]]) -> Plan | None:
     kept: set[str] = set()
     while meant:
         kept.add(path := meant.pop())
-        meant += [needed for needed in plan.needs(path) if needed not in kept]
+        meant += [needed for needed in (*plan.needs(path), *plan.sources(path)) if needed not in kept]
     benchmark = dataclasses.replace(
         plan.benchmark,
         datasets=tuple(dict.fromkeys(run.dataset for path, run in runs.items() if path in kept)),

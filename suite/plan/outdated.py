@@ -49,14 +49,16 @@ def outdated(planned: Plan, runs: Path = RUNS) -> list[Outdated]:
 
 
 def resting(planned: Plan, found: Iterable[Outdated]) -> list[str]:
-    """Return what rests on such runs, by its group in metrics.h5: trials of a search or of tried rates, attacks on a training."""
+    """Return what rests on such runs, by its group in metrics.h5: trials of a search or of tried rates, attacks on trainings."""
     names = {run.name for run in found}
     resting = []
-    for id, trial in {**planned.tuning, **planned.trials}.items():
+    for id in {**planned.tuning, **planned.trials}:
         needed = {path if path.startswith("search/") else f"{path}/train" for path in planned.needs(f"trial/{id}")}
-        trained = bool(needed & names)
-        resting += [f"trial/{id}/train"] if trained else []
-        resting += [f"trial/{id}/evaluation"] if trial.evaluation and (trained or f"trial/{id}/train" in names) else []
+        resting += [f"trial/{id}/train"] if needed & names else []
+    trained = names.union(resting)
+    for id, trial in planned.trials.items():
+        attacked = {f"{path}/train" for path in (f"trial/{id}", *planned.sources(f"trial/{id}"))}
+        resting += [f"trial/{id}/evaluation"] if trial.evaluation and attacked & trained else []
     return [name for name in resting if name not in names]
 
 

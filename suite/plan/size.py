@@ -6,8 +6,10 @@ import dataclasses
 
 from bionas import catalog
 from suite.definition import spec
-from suite.definition.benchmark import Benchmark, Tune
+from suite.definition.benchmark import Attack, Benchmark, Tune
 from suite.plan.expand import Plan, plan
+
+SHORT = {"steps": 3, "n_restarts": 2, "eot": 2, "n_queries": 20, "popsize": 20}
 
 
 def load(path: str, size: str = "full") -> Plan:
@@ -24,7 +26,7 @@ def cut(benchmark: Benchmark) -> Benchmark:
     """Cut to minutes: an epoch or two, small networks, a few images, one data set, protocol, model and seed. Bounds and comparisons go.
 
     Every kind of run stays: each search method, with its first rule set; each rule of a model; each assignment of a cell. Of a grid of
-    learning rates stay two, of retrainings as many.
+    learning rates stay two, of retrainings as many. Attacks are all there, on every network, by a few steps or queries each.
     """
     models, attacks = benchmark.models, benchmark.attacks
     small = {"epochs": 1, "channels": 4, "cells": 3}
@@ -58,10 +60,16 @@ def cut(benchmark: Benchmark) -> Benchmark:
             )
             for cells in benchmark.cells
         ),
-        attacks=attacks and dataclasses.replace(attacks, images=min(attacks.images, 8)),
+        attacks=attacks and dataclasses.replace(attacks, images=min(attacks.images, 8), each=tuple(map(_short, attacks.each))),
         comparisons=(),
         expect={},
     )
+
+
+def _short(attack: Attack) -> Attack:
+    """Cut what makes an attack long; its label stays, and its parameters are recorded as they are."""
+    cut = {name: min(value, SHORT[name]) for name, value in attack.parameters.items() if name in SHORT}
+    return dataclasses.replace(attack, parameters={**attack.parameters, **cut}, networks=None, seeds=None)
 
 
 def _few_rates(tune: Tune | None) -> Tune | None:

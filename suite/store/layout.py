@@ -60,7 +60,7 @@ def write_group(group: h5py.Group, run: Run) -> None:
     group.attrs.update(run.metrics)
     for name, array in run.arrays.items():
         text = np.asarray(array).dtype.kind in "OU" and len(array) and isinstance(array[0], str)
-        group.create_dataset(name, data=array, dtype=h5py.string_dtype() if text else None)
+        group.create_dataset(name, data=np.asarray(array, object) if text else array, dtype=h5py.string_dtype() if text else None)
     timings = group.create_group("timings")
     for name, value in run.timings.items():
         if np.ndim(value):

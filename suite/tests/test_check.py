@@ -13,7 +13,7 @@ def runs(**errors):
     for name, error in errors.items():
         metrics = {"train_accuracy": 12.0} if error is None else {"test_error": error}
         found[f"trial/{name}/train"] = store.Run("train", name, {}, metrics=metrics, status="diverged" if error is None else "ok")
-        found[f"trial/{name}/evaluation"] = store.Run("evaluation", name, {}, metrics={"worst_case_accuracy": 7.0})
+        found[f"trial/{name}/evaluation"] = store.Run("evaluation", name, {}, metrics={"worst_case_accuracy_linf_0.35": 7.0})
     return found
 
 
@@ -22,7 +22,7 @@ def outcomes(expect, **errors):
 
 
 def test_bounds():
-    expect = {"trial/a*": {"test_error": {"at_most": 5.0, "at_least": 1.0}}, "trial/b": {"worst_case_accuracy": {"at_least": 8}}}
+    expect = {"trial/a*": {"test_error": {"at_most": 5.0, "at_least": 1.0}}, "trial/b": {"worst_case_accuracy_linf_0.35": {"at_least": 8}}}
     assert outcomes(expect, a1=5.0, a2=5.1, b=0.0) == [
         ("trial/a1", True),
         ("trial/a1", True),

@@ -22,8 +22,9 @@ RUNS = {
     "model": ("train", {"network": "resnet20"}),
     "cells": ("train", {"network": "darts-bio"}),
     "attacks": ("evaluation", {"network": "resnet20"}),
+    "watched": ("train", {"network": "resnet20", "track": ["alignment"]}),
 }
-TRAININGS = {"model", "cells"}
+TRAININGS = {"model", "cells", "watched"}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def changed(sources):
         ("bionas/rules/table.py", "R * torch.sign(W)", "R * torch.tanh(W)", set(RUNS)),
         ("bionas/networks/parts.py", "\n\ndef ", "\n\nX = 1\n\n\ndef ", set(RUNS)),
         ("bionas/attacks/outcomes.py", "\n\ndef ", "\n\nX = 1\n\n\ndef ", {"attacks"}),
+        ("bionas/analyses.py", "\n\ndef ", "\n\nX = 1\n\n\ndef ", {"attacks", "watched"}),
         ("bionas/search/eg.py", "MIXES = True", "MIXES = False", {"eg"}),
         ("bionas/search/common.py", '"normal", "reduce"', '"reduce", "normal"', {"darts", "eg", "random", "work"}),
         ("suite/jobs/train.py", "100 - accuracy", "accuracy", TRAININGS),
@@ -115,7 +117,8 @@ def test_a_file_that_is_no_python_is_said_in_one_line(tmp_path):
 DEFINITION = """
 {name: x, about: x, datasets: [digits], device: cpu, models: {names: [resnet20], rules: [fa], settings: {epochs: 1, batch_size: 256}},
 search: {methods: [eg], rule_sets: {sf: [usf, frsf]}, settings: {epochs: 2, warmup: 1, generations: 1, population: 4, restarts: 1,
-  batch_size: 512, channels: 2, cells: 3, nodes: 1, images: 1000}}, attacks: {names: [fgsm], images: 2}}
+  batch_size: 512, channels: 2, cells: 3, nodes: 1, images: 1000}}, attacks: {names: [fgsm, onepixel], images: 2, released: true},
+analyses: [weights, gradients, alignment]}
 """
 JOB = """
 import sys
@@ -126,7 +129,7 @@ entry, params, *paths = sys.argv[1:]
 data, out, trial = map(Path, paths)
 from suite.jobs.stopping import StopFlag
 job = getattr(import_module(entry), entry.rpartition(".")[2])
-job(Namespace(params=params, data=data, out=out, trial=trial, search=None, tuning=[], checkpoint_seconds=30), StopFlag())
+job(Namespace(params=params, data=data, out=out, trial=trial, search=None, tuning=[], sources=[], checkpoint_seconds=30), StopFlag())
 print(*sys.modules)
 """
 

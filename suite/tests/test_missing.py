@@ -14,6 +14,7 @@ from suite import check, store, unfinished
 from suite.collect import collect
 from suite.collect import main as collect_main
 from suite.definition import spec
+from suite.missing import reasons
 from suite.plan import load, plan
 
 DEFINITION = """
@@ -25,7 +26,7 @@ cells: {rules: [searched]}
 models: {names: [resnet20], rules: [fa]}
 attacks: {names: [fgsm], images: 4}
 expect:
-  "trial/*": {test_error: {at_most: 50}, worst_case_accuracy: {at_least: 1}}
+  "trial/*": {test_error: {at_most: 50}, worst_case_accuracy_linf_0.35: {at_least: 1}}
   "search/*": {val_accuracy: {at_least: 20}}
 """
 CELLS = {kind: [["sep_conv_3x3:usf", 0], ["max_pool_3x3", 1]] for kind in ("normal", "reduce")}
@@ -34,10 +35,15 @@ METRICS = {
     "train": {"test_error": 12.5, "train_loss": 0.5, "train_accuracy": 90.0, "num_parameters": 7, "flops": 9},
     "evaluation": {
         "clean_accuracy": 75.0,
-        "worst_case_accuracy": 25.0,
+        "worst_case_accuracy_linf_0.35": 25.0,
         "robust_accuracy_fgsm_rule": 50.0,
         "robust_accuracy_fgsm_true": 25.0,
     },
+}
+ATTACKED = {
+    "attacks/clean_correct": np.array([True, True, True, False]),
+    "attacks/fgsm/rule/robust_correct": np.array([True, True, False, False]),
+    "attacks/fgsm/true/robust_correct": np.array([True, False, False, False]),
 }
 CURVES = {"search": ("val_accuracy", "alpha_span"), "train": ("train_loss", "train_accuracy", "val_accuracy"), "evaluation": ()}
 
@@ -52,7 +58,7 @@ def folder(tmp_path, monkeypatch):
     """Where all results of the plan lie."""
     monkeypatch.chdir(tmp_path)
     for where, id, stage in parts().files():
-        arrays = {f"curves/{name}": np.array([1.0, 2.0]) for name in CURVES[stage]}
+        arrays = {f"curves/{name}": np.array([1.0, 2.0]) for name in CURVES[stage]} | (ATTACKED if stage == "evaluation" else {})
         store.write(tmp_path / "results/runs" / where, store.Run(stage, id, {}, "ok", METRICS[stage], arrays))
     return tmp_path
 
@@ -114,12 +120,12 @@ def test_a_missing_evaluation_leaves_the_errors_where_they_are(folder, capsys):
     assert collected(folder) == {("resnet20", "evaluation"): "not run yet"}
     lines = checked(capsys)
     assert sum(line.startswith("MISSING ") for line in lines) == 1
-    assert [line.split()[2:] for line in lines if line.startswith("MISSED")] == [["worst_case_accuracy", "missing", "≥", "1"]]
+    assert [line.split()[2:] for line in lines if line.startswith("MISSED")] == [["worst_case_accuracy_linf_0.35", "missing", "≥", "1"]]
     assert lines[-1] == "partial.h5: 4 of 5 bounds kept; 1 results missing" and not (folder / "check.txt").exists()
     page = shown(folder)
     assert "1 of 5 results missing" in page and "not run yet" in page
     assert re.search(r"FA († )?12\.50 1 ", page)  # its row of the first table
-    assert re.search(r"FA († )?– – – – ", page)  # and of the attacks
+    assert "Networks from genotypes on digits: robust accuracy" in page and "resnet20 on digits: robust accuracy" not in page
 
 
 def test_a_missing_trial_has_its_row_with_dashes_in_the_table_of_its_kind(folder, capsys):
@@ -153,6 +159,23 @@ def test_a_missing_search_takes_its_trials_with_it(folder):
     }
     page = shown(folder)
     assert "0 of 1 searches" in page and "eg-bio digits FA, uSF – – 0 –" in page and not re.search(r"\bnan\b", page)
+
+
+def test_attacks_whose_images_another_network_makes_wait_for_that_one(tmp_path):
+    given = plan(
+        spec.parse(
+            "{name: given, about: x, datasets: [digits], models: {names: [resnet20], rules: [bp, fa]}, "
+            "attacks: {names: [fgsm], transfer_from: [bp]}}"
+        )
+    )
+    bp, fa = given.trials
+    store.write(tmp_path / f"trial/{fa}/train.h5", store.Run("train", fa, {}, "ok", METRICS["train"]))
+    absent = {(f"trial/{bp}", "train"): "", (f"trial/{bp}", "evaluation"): "", (f"trial/{fa}", "evaluation"): ""}
+    assert {(row["run"], row["stage"]): row["reason"] for row in reasons(given, absent, tmp_path, tmp_path)} == {
+        (f"trial/{bp}", "train"): "not run yet",
+        (f"trial/{bp}", "evaluation"): "its training is missing",
+        (f"trial/{fa}", "evaluation"): f"its source trial/{bp} is missing",
+    }
 
 
 def test_of_nothing_at_all_there_is_a_page_too(folder, capsys):

@@ -254,3 +254,20 @@ def test_what_chooses_a_rate_comes_before_the_trial_that_takes_it(tmp_path):
     assert len(commands) == 4 and len(tuned) == 2
     for command in tuned:
         assert ["lr0.2-holdout0.1-selectionnone" in file for file in re.findall(r"\S+/train\.h5", command)] == [False, True]
+
+
+def test_whoever_makes_the_images_is_trained_before_they_are_given_to_others(tmp_path):
+    (tmp_path / "given.yaml").write_text(
+        "{name: given, about: images of another network, datasets: [digits], device: cpu, attacks: {names: [fgsm], transfer_from: [bp]}, "
+        "models: {names: [resnet20], rules: [bp, fa], settings: {epochs: 1}}}"
+    )
+    bp, fa = (f"results/runs/trial/{id}" for id in plan.load(str(tmp_path / "given.yaml")).trials)
+    done = snakemake(tmp_path, "--config", "benchmark=given.yaml", "only=rules=fa", "-n", "-p")
+    assert done.returncode == 0, done.stderr
+    commands = re.findall(r"suite\.run evaluate .*", done.stdout + done.stderr)
+    given = {re.search(r"--trial (\S+)", command)[1]: re.findall(r"--sources (\S+)", command) for command in commands}
+    assert given == {bp: [], fa: [bp]}
+    inputs = re.findall(r"^    input: (.*)\n    output: \S+/evaluation-", done.stdout + done.stderr, re.MULTILINE)
+    assert sorted(map(sorted, (files.split(", ") for files in inputs))) == sorted(
+        [["data/digits.h5", f"{bp}/train.h5"], ["data/digits.h5", f"{bp}/train.h5", f"{fa}/train.h5"]]
+    )

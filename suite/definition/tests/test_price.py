@@ -76,7 +76,8 @@ attacks: {names: [pgd], images: 100}
     found = price.of(planned.searches, planned.trials)
     stages = 6 * 16 * 16 * 9 * 32**2 + (16 * 32 + 5 * 32 * 32) * 9 * 16**2 + (32 * 64 + 5 * 64 * 64) * 9 * 8**2
     each = 3 * 16 * 9 * 32**2 + stages + 64 * 10
-    passes = 3 * 2 * 45_000 + 2 * 5_000 + 10_000 + 100 * 2 * (3 * 10 + 2)  # train, validate, test; PGD by 10 steps, through two gradients
+    passes = 3 * 2 * 45_000 + 2 * 5_000 + 10_000  # train, validate, test
+    passes += 100 * (2 * (3 * 10 + 2) + 2 * 3)  # PGD by 10 steps through two gradients, and their cosine
     assert found.epochs == 2 and found.images == 2 * 50_000 + 10_000 + 200 and found.flops == passes * each
     assert found.disk == 60_000 * 3 * 32 * 32 + 2 * price.RUN_FILE + 4 * 269_722  # float32
 
@@ -89,6 +90,45 @@ def test_choosing_a_rate_is_part_of_the_price_and_looks_at_no_test_image():
     assert found.epochs - before.epochs == 3 * 2
     assert found.images - before.images == 3 * 2 * (40_000 + 10_000)  # what trains, and what is held out
     assert found.flops - before.flops == 3 * 2 * (3 * 40_000 + 10_000) * each
+
+
+@pytest.mark.parametrize(
+    ("written", "forward"),
+    [  # of an image, before and after included; a step is a pass forward and one back, which counts as two
+        ("fgsm", 3 + 2),
+        ("{name: pgd, n_restarts: 5, eot: 4}", 5 * 4 * 3 * 10 + 2),
+        ("{name: apgd, steps: 7}", 3 * 7 + 2),
+        ("{name: apgd_t, steps: 7}", 9 * 3 * 7 + 2),  # towards each of the 9 other digits
+        ("{name: fab, steps: 7}", 7 * (2 + 10 * 2) + 2),  # the gradient of each class, and a look at where that led
+        ("square", 1000 + 2),
+        ("{name: square, n_queries: 5000}", 5000 + 2),
+        ("onepixel", 11 * 10 + 2),  # ten children of ten after the first ten
+        ("{name: onepixel3, steps: 30, popsize: 150}", 31 * 150 + 2),
+        ("{name: onepixel4, steps: 30, popsize: 150}", 31 * 140 + 2),  # whole multiples of the 20 numbers that four pixels are
+    ],
+)
+def test_what_an_attack_costs_by_hand(written, forward):
+    text = f"name: toy\nabout: x\ndatasets: [digits]\nmodels: {{names: [resnet20], rules: [fa]}}\nattacks: {{names: [{written}]}}\n"
+    (trial,) = plan.plan(spec.parse(text)).trials.values()
+    (attacked,) = trial.evaluation.attacks
+    assert price.passes(attacked, 10) == forward
+
+
+def test_transfers_released_numbers_and_analyses_are_part_of_the_price():
+    text = "name: toy\nabout: x\ndatasets: [digits]\nmodels: {names: [resnet20], rules: [fa, bp], settings: {epochs: 2}}\n"
+
+    def flops(more=""):
+        planned = plan.plan(spec.parse(text + more))
+        found = [price.of_trial(trial, None).flops for trial in planned.trials.values() if trial.rules == "fa"]
+        return found[0] / each
+
+    each = 1
+    each = flops() / (3 * 2 * 1433 + 364)  # epochs of 1,433 images and 364 to test on
+    attack, cosine = 3 + 2, 2 * 3
+    assert flops("attacks: {names: [fgsm], images: 10}") - flops() == 10 * (2 * attack + cosine)
+    assert flops("attacks: {names: [fgsm], images: 10, transfer_from: [bp], released: true}") - flops() == 10 * (4 * attack + cosine)
+    assert flops("analyses: [weights, gradients]") - flops() == 2 * 3 * 1433  # all of digits, by two gradients
+    assert flops("analyses: [alignment]") - flops() == (2 + 1) * 2 * 3 * 128  # before the first epoch and after each of two
 
 
 def one_model(name):

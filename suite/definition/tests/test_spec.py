@@ -29,7 +29,8 @@ ONE_CELL = "cells: {rules: [fa], genotypes: [biodarts], "
 MISTAKES = {
     "unknown key": ("seeds:", "seed:", ["unknown key 'seed'", "did you mean 'seeds'", "datasets"]),
     "unknown setting": ("epochs: 3", "epoch: 3", ["models.settings", "did you mean 'epochs'"]),
-    "key of a later version": ("models:", "analyses: []\nmodels:", ["unknown key 'analyses'"]),
+    "key of a later version": ("models:", "figures: []\nmodels:", ["unknown key 'figures'"]),
+    "unknown analysis": ("models:", "analyses: [weight]\nmodels:", ["analyses.0", "did you mean 'weights'"]),
     "unknown method": (
         "models:",
         "search: {methods: [dart], rule_sets: {a: [fa]}}\nmodels:",
@@ -86,7 +87,37 @@ MISTAKES = {
     "unknown rule": ("[bp, fa]", "[bp, uSF]", ["models.rules.1", "'uSF'", "bp, fa, usf, brsf, frsf", "did you mean 'usf'"]),
     "unknown model": ("resnet20", "resnet21", ["models.names.0", "resnet20, resnet56"]),
     "unknown data set": ("[digits]", "[mnist]", ["datasets.0", "fashion_mnist"]),
-    "unknown attack": ("fgsm", "fgms", ["attacks.names.0", "did you mean 'fgsm'"]),
+    "unknown attack": ("fgsm", "fgms", ["attacks.0.names.0", "did you mean 'fgsm'"]),
+    "unknown attack with a parameter": ("[fgsm]", "[{name: fgms, eps: 0.1}]", ["attacks.0.names.0.name", "did you mean 'fgsm'"]),
+    "attack without a name": ("[fgsm]", "[{eps: 0.1}]", ["attacks.0.names.0", "'name' is missing"]),
+    "attack of no kind": ("[fgsm]", "[3]", ["attacks.0.names.0", "found 3", "a mapping"]),
+    "unknown parameter": ("[fgsm]", "[pgd, {name: pgd, step: 3}]", ["attacks.0.names.1: pgd", "'step' is unknown", "did you mean 'steps'"]),
+    "another attack's parameter": ("[fgsm]", "[{name: fgsm, n_queries: 3}]", ["attacks.0.names.0", "'n_queries'", "eps"]),
+    "parameter of the wrong kind": ("[fgsm]", "[{name: pgd, eps: [0.1, much]}]", ["attacks.0.names.0", "eps", "'much'", "a number"]),
+    "half a step": ("[fgsm]", "[{name: pgd, steps: 2.5}]", ["attacks.0.names.0", "steps", "2.5", "a whole number"]),
+    "a curve without points": ("[fgsm]", "[{name: pgd, eps: []}]", ["attacks.0.names.0.eps", "empty"]),
+    "an attack twice": (
+        "[fgsm]",
+        "[{name: pgd, eps: 0.1}, {name: pgd, eps: [0.2, 0.10]}]",
+        ["attacks.0.names.1", "'pgd@eps0.1' stands twice"],
+    ),
+    "an attack twice, by another entry": (
+        "attacks:\n  names: [fgsm]\n  images: 10",
+        "attacks: [{names: [fgsm]}, {names: [pgd, fgsm], gradients: [rule]}]",
+        ["attacks.1.names.1", "'fgsm' stands twice"],
+    ),
+    "attacks on other images": (
+        "attacks:\n  names: [fgsm]\n  images: 10",
+        "attacks: [{names: [fgsm]}, {names: [pgd], images: 10}, {names: [tpgd], images: 20}]",
+        ["attacks.2.images: found 20", "allowed: 10", "attacks.1.images"],
+    ),
+    "attacks of nothing": ("attacks:\n  names: [fgsm]\n  images: 10", "attacks: []", ["attacks", "empty"]),
+    "images from an unknown rule": ("images: 10", "transfer_from: [dpf]", ["attacks.0.transfer_from.0", "did you mean 'dfa'"]),
+    "an attack on a seed that there is not": (
+        "images: 10",
+        "seeds: [0, 2]",
+        ["attacks: fgsm: seeds: found 2", "allowed: the definition's 0, 1"],
+    ),
     "unknown protocol": ("device:", "protocols: [papers]\ndevice:", ["protocols.0.name", "did you mean 'paper'"]),
     "unknown device": ("device: cpu", "device: gpu", ["device", "auto, cpu, cuda"]),
     "bounds that exclude each other": ("at_most: 5", "at_most: 5, at_least: 6", ["expect.trial/digits/*.test_error", "above"]),
@@ -97,7 +128,7 @@ MISTAKES = {
     "unknown bound": ("at_most", "atmost", ["did you mean 'at_most'"]),
     "wrong type": ("epochs: 3", "epochs: many", ["models.settings.epochs", "'many'", "a whole number"]),
     "scalar for a list": ("[digits]", "digits", ["datasets", "a list"]),
-    "boolean for a number": ("images: 10", "images: true", ["attacks.images", "found true"]),
+    "boolean for a number": ("images: 10", "images: true", ["attacks.0.images", "found true"]),
     "number read as text": ("epochs: 3", "lr: 3e-4", ["models.settings.lr", "3e-4", "write 0.0003"]),
     "number in quotes": ("epochs: 3", "epochs: '3'", ["write 3"]),
     "not finite": ("epochs: 3", "lr: .inf", ["line 10", "finite"]),
@@ -174,7 +205,8 @@ def test_a_missing_file_is_guessed(tmp_path):
 def test_defaults_are_filled_in_but_settings_stay_as_written():
     benchmark = spec.parse(GOOD)
     assert ([(p.name, p.seeds) for p in benchmark.protocols], benchmark.threads) == ([("repaired", ())], 1)
-    assert (benchmark.attacks.preset, benchmark.attacks.gradients) == ("paper", ("rule", "true"))
+    (attack,) = benchmark.attacks.each
+    assert (attack.label, attack.parameters, attack.gradients, attack.transfer_from) == ("fgsm", {"eps": 0.35}, ("rule", "true"), ())
     assert benchmark.models.settings == {"epochs": 3}
 
 
@@ -184,7 +216,35 @@ def test_a_grid_is_in_order_and_has_a_holdout():
 
 
 def test_the_gradient_true_needs_no_quotes():
-    assert spec.parse(GOOD.replace("images: 10", "gradients: [rule, true]")).attacks.gradients == ("rule", "true")
+    (attack,) = spec.parse(GOOD.replace("images: 10", "gradients: [rule, true]")).attacks.each
+    assert attack.gradients == ("rule", "true")
+
+
+def attacks(text):
+    return spec.parse(GOOD.replace("attacks:\n  names: [fgsm]\n  images: 10", f"attacks: {text}")).attacks
+
+
+def test_one_mapping_of_attacks_is_a_list_of_one_and_images_are_said_once():
+    assert attacks("{names: [fgsm], images: 7}") == attacks("[{names: [fgsm], images: 7}]")
+    assert attacks("[{names: [fgsm]}, {names: [pgd], images: 7}]").images == 7
+    assert attacks("[{names: [fgsm]}]").images == 1000
+
+
+def test_a_list_of_values_is_an_attack_each_and_several_lists_their_product():
+    found = {a.label: a.parameters for a in attacks("{names: [{name: pgd, eps: [0.1, 1], steps: [3, 4]}]}").each}
+    assert {label: (p["eps"], p["steps"]) for label, p in found.items()} == {
+        "pgd@eps0.1-steps3": (0.1, 3),
+        "pgd@eps0.1-steps4": (0.1, 4),
+        "pgd@eps1-steps3": (1.0, 3),
+        "pgd@eps1-steps4": (1.0, 4),
+    }
+    assert all(p["alpha"] == 2 / 255 and p["random_start"] is True for p in found.values())  # the preset's
+
+
+def test_presets_stand_side_by_side_under_names_of_their_own():
+    both = "[{names: [pgd, apgd]}, {names: [apgd, {name: pgd, n_restarts: 5}], preset: standard}]"
+    found = {a.label: a.parameters.get("eps") for a in attacks(both).each}
+    assert found == {"pgd": 0.35, "pgd@standard-n_restarts5": 8 / 255, "apgd": 8 / 255, "apgd@standard": 8 / 255}
 
 
 def test_a_mapping_may_take_over_anothers_keys_and_write_some_anew():

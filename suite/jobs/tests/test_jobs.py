@@ -101,8 +101,14 @@ def test_what_a_run_records(undisturbed):
     assert len(set(ids.tolist())) == 30 == len(clean)
     robust = {name: array for name, array in evaluation.arrays.items() if name.endswith("robust_correct")}
     assert len(robust) == 5 and not any((array & ~clean).any() for array in robust.values())
-    worst = 100 * min(1, sum(map(all, zip(*robust.values(), strict=True))) / 30)
-    assert evaluation.metrics["worst_case_accuracy"] == pytest.approx(worst)
+    by_norm = {
+        "linf_0.35": [a for name, a in robust.items() if "onepixel" not in name],
+        "l0_1": [robust["attacks/onepixel/none/robust_correct"]],
+    }
+    assert [len(arrays) for arrays in by_norm.values()] == [4, 1]
+    for budget, arrays in by_norm.items():
+        worst = 100 * sum(map(all, zip(*arrays, strict=True))) / 30
+        assert evaluation.metrics[f"worst_case_accuracy_{budget}"] == pytest.approx(worst)
 
 
 def test_a_finished_run_is_left_alone(undisturbed):

@@ -104,17 +104,17 @@ def test_a_setting_overrides_its_protocol_and_is_named():
 
 def test_gradient_attacks_run_twice_others_once_and_bps_own_gradient_is_skipped_with_a_reason():
     found = planned(names=("[fgsm]", "[fgsm, onepixel]"))
-    by_rule = {t.rules: t.evaluation.attacks for t in found.trials.values()}
-    assert by_rule["fa"] == (("fgsm", "rule"), ("fgsm", "true"), ("onepixel", "none"))
-    assert by_rule["bp"] == (("fgsm", "true"), ("onepixel", "none"))
-    assert found.skipped == (("attacks on bp through the rule: fgsm", "bp's own gradient is the true one, which runs"),)
+    by_rule = {t.rules: t.evaluation.pairs for t in found.trials.values()}
+    assert by_rule["fa"] == [("fgsm", "rule"), ("fgsm", "true"), ("onepixel", "none")]
+    assert by_rule["bp"] == [("fgsm", "true"), ("onepixel", "none")]
+    assert found.skipped == (("attacks on bp through the rule", "bp's own gradient is the true one, which runs"),)
 
 
 def test_biotorchs_layers_are_other_runs_attacked_through_the_rule_alone():
     found = planned(settings=("epochs: 3", "epochs: 3, backend: biotorch"))
     assert {t.id for t in found.trials.values()}.isdisjoint(t.id for t in trials())
-    assert {t.evaluation.attacks for t in found.trials.values()} == {(("fgsm", "rule"),)}
-    assert found.skipped == (("attacks on biotorch's layers through the true gradient: fgsm", "their feedback cannot be switched off"),)
+    assert [t.evaluation.pairs for t in found.trials.values()] == [[("fgsm", "rule")]] * 4
+    assert found.skipped == (("attacks on biotorch's layers through the true gradient", "their feedback cannot be switched off"),)
 
 
 def test_a_pattern_that_matches_nothing_is_a_mistake():
