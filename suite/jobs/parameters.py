@@ -20,11 +20,11 @@ KEYS = {
     "trial": (*COMMON_KEYS, "network", "parent", "rules"),
     "evaluation": ("attacks", "images", "numerics"),
 }
-OPTIONAL = {  # few runs have these
+OPTIONAL = {
     "search": ("ranking",),
     "trial": ("of_seed", "tuning", "track"),
     "evaluation": ("analyses", "released", "sources"),
-}
+}  # few runs have these
 PLANNED_ONLY = ("protocols", "overrides", "evaluation")
 
 
