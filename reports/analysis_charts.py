@@ -101,7 +101,7 @@ def variances(block: Block, rows: Sequence[Row]) -> Markup:
                 axes.set_xscale("log")
             axes.set_xlabel(titles[key])
         panels[0].set_ylabel("test error, %")
-        panels[0].set_ylim(bottom=0)
+        panels[0].set_ylim(0, 1.05 * panels[0].get_ylim()[1])  # whole marks
         _legend(figure, panels[0], block)
         return _svg(figure, f"Variance beside accuracy, {block.dataset}, {block.network}")
 
