@@ -1,4 +1,4 @@
-"""From a name and its parameters to something that attacks: torchattacks' classes, told about our keys and kept from their traps, or ours."""
+"""From a name and its parameters to what attacks: torchattacks' classes, told about our keys and kept from their traps, or ours."""
 
 from __future__ import annotations
 

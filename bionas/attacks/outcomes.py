@@ -1,8 +1,8 @@
 """Which images stay right under a named attack.
 
-The attacks are torchattacks', but for one-pixel. Around them stands what makes the number mean something: images in [0, 1] with normalisation inside
-the model, a random stream of the attack's own, frozen parameters, perturbations that are inside of their budget, and everything left
-as it was found.
+The attacks are torchattacks', but for one-pixel. Around them stands what makes the number mean something: images in [0, 1] with
+normalisation inside the model, a random stream of the attack's own, frozen parameters, perturbations that are inside of their budget,
+and everything left as it was found.
 """
 
 from __future__ import annotations
