@@ -21,6 +21,8 @@ RULES = {
     "frsf": "bionas.rules.table:FRSF",
 }
 
+SPELLING = {"usf": "uSF", "brsf": "brSF", "frsf": "frSF"}  # as the paper has them; of every other rule, its name in capitals
+
 BIOTORCH = ("bp", "fa", "usf", "brsf", "frsf")  # the rules that biotorch has, too, to compare with
 
 # Rules that need the whole network: for `models` alone; no cell can carry them and no search choose them (paper §3.1).

@@ -10,8 +10,8 @@ from itertools import groupby
 from pathlib import Path
 
 from bionas.files import replacing
-from reports import against, attacked, charts, claims, composition, improvement, masking, met, ranking, robustness, spread, tables
-from reports.render import fixed, interval, p_value
+from reports.numbers import attacked, claims, composition, improvement, masking, met, names, paper, ranking, robustness, spread, tables
+from reports.numbers.writing import fixed, interval, p_value
 
 
 def summary(results: tables.Results) -> str:
@@ -41,7 +41,7 @@ def _comparisons(results: tables.Results) -> Iterator[str]:
 
 
 def _met(results: tables.Results) -> Iterator[str]:
-    found, _ = met.split(against.compare(results))
+    found, _ = met.split(paper.compare(results))
     if found:
         epochs = ("selected (best test epoch, as theirs)", "last epoch")
         ours = [column for epoch in epochs for column in (f"ours, {epoch}", "one more of it, 95 %", "printed is")]
@@ -55,7 +55,7 @@ def _met(results: tables.Results) -> Iterator[str]:
 
 
 def _against(results: tables.Results) -> Iterator[str]:
-    found = [row for row in met.split(against.compare(results))[1] if row.ours.one_more]
+    found = [row for row in met.split(paper.compare(results))[1] if row.ours.one_more]
     if found:
         yield from _head("published", "what", "theirs", "ours", "seeds", "one more of ours, 95 %", "theirs is")
     for row in found:
@@ -70,7 +70,7 @@ def _networks(results: tables.Results) -> Iterator[str]:
         yield from _head(f"{'cells' if block.network == 'cells' else block.network} on {block.dataset}", f"test error, %{chosen}", "seeds")
         for variant in block.variants:
             error = variant.metric("test_error")
-            yield f"| {charts.name(variant, block)} | {error:.2f} | {error.n} |"
+            yield f"| {names.name(variant, block)} | {error:.2f} | {error.n} |"
         yield ""
 
 
@@ -80,7 +80,7 @@ def _improvements(results: tables.Results) -> Iterator[str]:
         yield from _head("relative improvement", "over random genotypes of", "on", "seeds", "RI, %", "interval, 95 %")
     for row in found:
         ends = interval(row.ri.interval, "+.2f") or "–"
-        yield f"| {charts.name(row.variant, row.block)} | {row.random.name} | {row.block.dataset} | {row.ri.n} | {row.ri:+.2f} | {ends} |"
+        yield f"| {names.name(row.variant, row.block)} | {row.random.name} | {row.block.dataset} | {row.ri.n} | {row.ri:+.2f} | {ends} |"
 
 
 def _spreads(results: tables.Results) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _spreads(results: tables.Results) -> Iterator[str]:
             f = f"F({c.groups - 1}, {c.members - c.groups}) = {c.f:.2f}" if tested else "–"
             smallest = f"{100 * c.detectable:.0f} %, sd {c.detectable_sd:.2f}" if tested else "–"
             yield (
-                f"| {charts.name(row.variant, row.block)} | {row.block.dataset} | {c.groups} | {c.members} | {c.between_sd:.2f} | "
+                f"| {names.name(row.variant, row.block)} | {row.block.dataset} | {c.groups} | {c.members} | {c.between_sd:.2f} | "
                 f"{c.within_sd:.2f} | {share} | {f} | {p_value(c.p)} | {row.words} | {smallest} |"
             )
         yield ""
@@ -133,13 +133,13 @@ def _robustness(results: tables.Results) -> Iterator[str]:
             for row in table.rows:
                 shares = ["= own" if kind == "true" and row.plain else _share(row.by_kind[kind]) for kind in kinds]
                 cells = [_share(row.clean), *shares, _share(row.worst), row.worst.over.n]
-                yield f"| {charts.name(row.variant, part.block)} | {' | '.join(map(str, cells))} |"
+                yield f"| {names.name(row.variant, part.block)} | {' | '.join(map(str, cells))} |"
             yield ""
     if parts:
         yield from _head("network", "does its own gradient mask it?", "cosine to the true one")
         for verdict in masking.verdicts(parts):
             network = "" if verdict.block.network == "cells" else f", {verdict.variant.name}"
-            where = f"{charts.name(verdict.variant, verdict.block)}{network} on {verdict.variant.dataset}"
+            where = f"{names.name(verdict.variant, verdict.block)}{network} on {verdict.variant.dataset}"
             yield f"| {where} | {verdict.words} | {verdict.cosine:.2f} |"
 
 
@@ -154,7 +154,7 @@ def _head(*columns: str) -> Iterator[str]:
 
 def _side(name: str) -> str:
     network, _, rules = name.rpartition("/")
-    return f"{network}, {charts.spell(rules)}"
+    return f"{network}, {names.spell(rules)}"
 
 
 def block(page: str, name: str) -> re.Match[str]:

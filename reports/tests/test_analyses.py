@@ -8,8 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
-from reports import analyses, analysis_charts, render, tables, transfers
-from reports.statistics import Summary
+from reports import render
+from reports.charts import analyses as analysis_charts
+from reports.numbers import analyses, tables, transfers
+from reports.numbers.statistics import Summary
 from suite import store
 
 EDGES = np.linspace(-2, 2, 5)

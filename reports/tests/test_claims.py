@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from reports import claims, tables
+from reports.numbers import claims, tables
 from reports.tests.test_reports import metrics, page_of, trial
 
 __all__ = ["metrics"]  # the fixture

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reports import composition, render, summary, tables
+from reports import render, summary
+from reports.numbers import composition, tables
 from reports.tests.test_reports import metrics, search  # noqa: F401  # a fixture
 
 PUBLISHED = Path(__file__).parents[2] / "benchmarks/published/nullsearch.h5.xz"

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from reports import improvement, render, summary, tables
+from reports import render, summary
+from reports.numbers import improvement, tables
 from reports.tests.test_reports import metrics, search, trial  # noqa: F401  # a fixture
 
 

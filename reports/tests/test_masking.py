@@ -10,7 +10,7 @@ from torch import nn
 
 from bionas.attacks import evaluate, gradient_cosine
 from bionas.rules import RuleConv2d, RuleLinear
-from reports import masking, robustness, tables
+from reports.numbers import masking, robustness, tables
 from reports.tests.attacked import attack, left, network
 from reports.tests.test_reports import metrics, page_of
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from reports import against, met, render, summary, tables
+from reports import render, summary
+from reports.numbers import met, paper, tables
 from reports.tests.test_reports import metrics, trial  # noqa: F401  # a fixture
 
 DATA = "fashion_mnist-32px"
@@ -25,7 +26,7 @@ FA = [lenet("fa", seed, selected, last) for seed, (selected, last) in enumerate(
 
 def test_both_numbers_by_hand(metrics):  # noqa: F811
     """t of two degrees of freedom is 4.3027. BP selected: 9.2 ± 4.3027 · 0.2 · √(4/3) = 0.9937; last: 9.6 ± 0.4968; so both of FA's."""
-    rows, others = met.split(against.compare(tables.read(metrics([*BP, *FA]))))
+    rows, others = met.split(paper.compare(tables.read(metrics([*BP, *FA]))))
     assert others == [] and [row.selected.cited.row for row in rows] == ["LeNet BP", "LeNet FA"]
     bp, fa = rows
     assert bp.selected.ours.one_more == pytest.approx((8.2063, 10.1937), abs=1e-3)
@@ -61,7 +62,7 @@ def test_summary_has_the_same_table(metrics, capsys):  # noqa: F811
 
 def test_fewer_than_three_seeds_bound_nothing(metrics):  # noqa: F811
     path = metrics(BP[:2])
-    (row,) = met.split(against.compare(tables.read(path)))[0]
+    (row,) = met.split(paper.compare(tables.read(path)))[0]
     assert [met.where(c) for c in row.both] == ["too few seeds"] * 2
     assert "LeNet BP 9.20 9.10 ± 0.14 – too few seeds 9.55 ± 0.07 – too few seeds 2 1" in text_of(path)
 
@@ -73,6 +74,6 @@ def test_other_numbers_stand_where_they_stood(metrics):  # noqa: F811
     alone = lenet("bp", 0, 9.0, 9.5)
     alone[1].metrics.pop("test_error_last")
     rows, others = met.split(
-        against.compare(tables.read(metrics([(resnet, replace(train, id=resnet["id"]), replace(evaluation, id=resnet["id"])), alone])))
+        paper.compare(tables.read(metrics([(resnet, replace(train, id=resnet["id"]), replace(evaluation, id=resnet["id"])), alone])))
     )
     assert rows == [] and {c.cited.row for c in others} >= {"ResNet-20 FA", "LeNet BP"}

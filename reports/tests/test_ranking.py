@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports import ranking, render, summary, tables
+from reports import render, summary
+from reports.numbers import ranking, tables
 from reports.tests.test_reports import metrics, search, trial  # noqa: F401  # a fixture
 
 

@@ -11,8 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
-from reports import charts, rates, render, spread, tables
-from reports.statistics import Summary
+from reports import render
+from reports.charts import common as charts
+from reports.numbers import names, rates, spread, tables
+from reports.numbers.statistics import Summary
 from suite import store
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -140,11 +142,11 @@ def test_a_cell_that_was_moved_is_neither_named_as_nor_compared_with_one_that_wa
     (block,) = tables.read(
         metrics([*own, *(moved(rules, seed, error) for rules, error in (("searched", 9.0), ("usf", 8.0)) for seed in (0, 1))])
     ).blocks
-    names = [charts.name(v, block) for v in block.variants]
-    assert names == ["darts-bio, searched", "darts-bio, uSF", "darts-bio@elsewhere, searched", "darts-bio@elsewhere, uSF"]
+    found = [names.name(v, block) for v in block.variants]
+    assert found == ["darts-bio, searched", "darts-bio, uSF", "darts-bio@elsewhere, searched", "darts-bio@elsewhere, uSF"]
     assert [block.difference(v, "test_error") for v in block.variants] == ["–", "+2.00", "–", "-1.00"]
     svg = charts.curves(block) + charts.errors(block)
-    assert all(name in svg for name in names)
+    assert all(name in svg for name in found)
 
 
 def test_searches_on_two_data_sets_have_two_names_in_their_figure(metrics):

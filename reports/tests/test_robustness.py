@@ -8,8 +8,10 @@ import pytest
 from scipy import stats
 
 from bionas import catalog
-from reports import against, attacked, charts, claims, robustness, summary, tables
-from reports.attacked import Budget
+from reports import summary
+from reports.charts import common as charts
+from reports.numbers import attacked, claims, paper, robustness, tables
+from reports.numbers.attacked import Budget
 from reports.tests.attacked import attack, left, network
 from reports.tests.test_claims import named
 from reports.tests.test_reports import metrics, page_of, trial
@@ -252,7 +254,7 @@ def test_the_papers_one_pixel_stands_beside_the_attack_that_is_alike(metrics):
     outcomes = {"onepixel/none": left(70, 100), "onepixel@popsize150-steps30/none": left(45, 100)}
     for planned, found, words in ((weak | strong, 45, "onepixel@popsize150-steps30 without gradient"), (weak, 70, "")):
         ran = {key: each for key, each in outcomes.items() if key.partition("/")[0] in planned}
-        rows = against.compare(tables.read(metrics([on_cifar("fa", planned, ran)])))
+        rows = paper.compare(tables.read(metrics([on_cifar("fa", planned, ran)])))
         (row,) = [row for row in rows if row.cited.unit == "1 pixel"]
         assert (row.cited.paper, row.ours.mean, row.interval is None) == (47.8, found, False) and words in row.label
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports import render, spread, summary, tables
-from reports.spread import variance_components
+from reports import render, summary
+from reports.numbers import spread, tables
+from reports.numbers.spread import variance_components
 from reports.tests.test_reports import metrics, retrained, trial  # noqa: F401  # a fixture
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.statistics import LEVEL, Difference, Summary, holm, mcnemar, proportion
+from reports.numbers.statistics import LEVEL, Difference, Summary, holm, mcnemar, proportion
 
 
 def difference(*values):

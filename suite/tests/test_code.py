@@ -64,7 +64,7 @@ def changed(sources):
         ("bionas/search/common.py", '"normal", "reduce"', '"reduce", "normal"', {"darts", "eg", "random", "work"}),
         ("suite/jobs/train.py", "100 - accuracy", "accuracy", TRAININGS),
         ("suite/jobs/evaluate.py", "100 * int", "int", {"attacks"}),
-        ("reports/tables.py", "RULES_FIRST", "RULES", set()),
+        ("reports/numbers/names.py", "RULES", "ALL_RULES", set()),
         ("suite/plan/expand.py", "dataclass(frozen=True)", "dataclass", set()),
     ],
 )

@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from reports import render, tables
+from reports import render
+from reports.numbers import tables
 from suite import check, store, unfinished
 from suite.collect import collect
 from suite.collect import main as collect_main

@@ -7,7 +7,7 @@ import pytest
 
 from bionas import catalog
 from data_prep import cifar
-from reports import against
+from reports.numbers import paper
 from suite import plan
 from suite.definition import spec
 
@@ -27,7 +27,7 @@ def runs():
 
 def test_every_row_of_bionas_and_of_the_resnets_has_its_run(runs):
     trials, searches = runs
-    ours = [c for c in against.cited() if re.search(r"BioNAS|ResNet-|RN56|ResNet20|Mixed", c.row) and c.dataset != "imagenet"]
+    ours = [c for c in paper.cited() if re.search(r"BioNAS|ResNet-|RN56|ResNet20|Mixed", c.row) and c.dataset != "imagenet"]
     assert len(ours) > 90
     for c in ours:
         found = (c.dataset, c.search) in searches if c.search else (c.dataset, c.network, c.rules) in trials
@@ -37,7 +37,7 @@ def test_every_row_of_bionas_and_of_the_resnets_has_its_run(runs):
 def test_every_published_genotype_that_is_trained_answers_a_row():
     trained = {t.network for t in plan.load(str(PAPER.with_name("cifar10.yaml"))).trials.values() if t.network in catalog.GENOTYPES}
     assert trained == set(catalog.GENOTYPES)
-    assert trained <= {c.network for c in against.cited() if c.rules == "searched" and c.dataset == "cifar10"}
+    assert trained <= {c.network for c in paper.cited() if c.rules == "searched" and c.dataset == "cifar10"}
 
 
 def test_cifars_checksums_are_torchvisions():

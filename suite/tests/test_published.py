@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from reports import summary, tables
+from reports import summary
+from reports.numbers import tables
 from suite import store
 
 ROOT = Path(__file__).parents[2]

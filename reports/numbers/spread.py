@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from reports.tables import Block, Results, Variant
+from reports.numbers.tables import Block, Results, Variant
 from suite.power import CLAIM_SEEDS, LEVEL, detectable_ratio
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.tables import Block, Results, Variant
+from reports.numbers.tables import Block, Results, Variant
 from suite import store
 
 

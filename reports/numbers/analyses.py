@@ -14,9 +14,9 @@ from functools import partial
 import numpy as np
 from scipy import stats
 
-from reports.statistics import Summary
-from reports.tables import Block, Results, Variant
-from reports.transfers import Transfer, transfers
+from reports.numbers.statistics import Summary
+from reports.numbers.tables import Block, Results, Variant
+from reports.numbers.transfers import Transfer, transfers
 
 Arrays = Mapping[str, np.ndarray]
 FEWEST_RANKS = 5  # variants from which a rank correlation is more than their order in words

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.statistics import Summary
-from reports.tables import Block, Results, Variant
+from reports.numbers.statistics import Summary
+from reports.numbers.tables import Block, Results, Variant
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The paper's numbers beside ours: reports/paper.yaml joined with what a benchmark ran."""
+"""The paper's numbers beside ours: paper.yaml joined with what a benchmark ran."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from reports import attacked
-from reports.statistics import Summary, proportion
-from reports.tables import Results, SearchGroup, Variant
+from reports.numbers import attacked
+from reports.numbers.statistics import Summary, proportion
+from reports.numbers.tables import Results, SearchGroup, Variant
 
 FILE = Path(__file__).with_name("paper.yaml")
 SECONDS_A_DAY = 86_400
@@ -69,7 +69,7 @@ class Comparison:
 
 @cache
 def cited() -> tuple[Cited, ...]:
-    """Return every number of the paper that reports/paper.yaml lists."""
+    """Return every number of the paper that paper.yaml lists."""
     return tuple(_cited(yaml.safe_load(FILE.read_text(encoding="utf-8"))))
 
 

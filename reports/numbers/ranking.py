@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from reports.statistics import Summary
-from reports.tables import Results, SearchGroup, Variant
+from reports.numbers.statistics import Summary
+from reports.numbers.tables import Results, SearchGroup, Variant
 from suite import store
 from suite.power import CLAIM_SEEDS, INTERVAL_SEEDS
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reports.against import Comparison
+from reports.numbers.paper import Comparison
 
 SELECTED, LAST = "test_error", "test_error_last"
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from reports.statistics import Summary
-from reports.tables import RULES_FIRST, Block, Variant
+from reports.numbers.names import RULES
+from reports.numbers.statistics import Summary
+from reports.numbers.tables import Block, Variant
 
-ORDER = ("bp", *(rule for rule in RULES_FIRST if rule != "bp"))
+ORDER = ("bp", *(rule for rule in RULES if rule != "bp"))
 TRANSFER = re.compile(rf"robust_accuracy_(.+)_from-({'|'.join(ORDER)})")
 
 

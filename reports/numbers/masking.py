@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.attacked import NONE, OWN, TRANSFER, TRUE, Attack, Budget, Network, budgets, survivors, way_words
-from reports.robustness import Part
-from reports.statistics import Step, Summary, holm, mcnemar
-from reports.tables import Block, Variant
+from reports.numbers.attacked import NONE, OWN, TRANSFER, TRUE, Attack, Budget, Network, budgets, survivors, way_words
+from reports.numbers.robustness import Part
+from reports.numbers.statistics import Step, Summary, holm, mcnemar
+from reports.numbers.tables import Block, Variant
 
 THROUGH = {TRUE: "attacks through the true gradient", NONE: "attacks without gradient", TRANSFER: "images made on other networks"}
 

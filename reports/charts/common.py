@@ -19,17 +19,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import LineStyleType
 
-from reports.tables import Block, SearchGroup, Variant
+from reports.numbers.names import COLOURS, SPARE, colour, name, spell
+from reports.numbers.tables import Block, SearchGroup, Variant
 
 if TYPE_CHECKING:
-    from reports.attacked import Attack
-    from reports.robustness import Part
+    from reports.numbers.attacked import Attack
+    from reports.numbers.robustness import Part
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
-# Okabe and Ito's colours, told apart by colour-blind readers, too.
-COLOURS = {"bp": "#4b5563", "fa": "#d55e00", "usf": "#0072b2", "brsf": "#009e73", "frsf": "#cc79a7", "dfa": "#56b4e9"}
-COLOURS |= {"searched": "#1f2933", "shuffled": "#9aa5b1", "uninformed": "#b8a9c9", "random": "#8c6d46"}
-SPARE = "#e69f00"
 DASHES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.", (0, (1, 3)), (0, (5, 4, 1, 4)), (0, (8, 2)))  # by network and protocol
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -58,24 +55,6 @@ STYLE: dict[Any, Any] = {
 
 
 NOTHING = Markup("<figcaption>Nothing to draw yet.</figcaption>")
-
-
-def colour(rule: str) -> str:
-    return COLOURS.get(rule, SPARE)
-
-
-SPELLING = {"bp": "BP", "dfa": "DFA", "fa": "FA", "usf": "uSF", "brsf": "brSF", "frsf": "frSF"}
-
-
-def spell(rule: str) -> str:
-    """Write a rule as the paper does."""
-    return SPELLING.get(rule, rule)
-
-
-def name(variant: Variant, block: Block) -> str:
-    """Name a variant by what tells it from the others of its table."""
-    words = f"{variant.name}, {spell(variant.rules)}" if block.network == "cells" else spell(variant.rules)
-    return f"{words} ({', '.join(variant.protocols)})" if len({v.protocols for v in block.variants}) > 1 else words
 
 
 def errors(block: Block) -> Markup:

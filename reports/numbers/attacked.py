@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from bionas import catalog
-from reports.charts import spell
-from reports.statistics import Summary, proportion
-from reports.tables import Results, Variant
+from reports.numbers.names import spell
+from reports.numbers.statistics import Summary, proportion
+from reports.numbers.tables import Results, Variant
 from suite import store
 
 NORMS = {"linf": "L∞", "l2": "L2"}

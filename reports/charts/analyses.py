@@ -14,9 +14,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import LineStyleType
 
-from reports.analyses import Arrays, Row, stored
-from reports.charts import DASHES, MUTED, STYLE, _svg, colour, name, spell
-from reports.tables import RULES_FIRST, Block, Variant
+from reports.charts.common import DASHES, MUTED, STYLE, _svg
+from reports.numbers.analyses import Arrays, Row, stored
+from reports.numbers.names import RULES, colour, name, spell
+from reports.numbers.tables import Block, Variant
 
 SHOWN = 0.999  # of the weights that lie within the figure
 PANELS = 4  # distributions by layer in a row
@@ -34,7 +35,7 @@ def distributions(block: Block) -> Markup:
             _density(panels[0], edges, reach, counts, colour(variant.rules), name(variant, block), _dashes(block, variant))
         panels[0].set_title("all weights of a network")
         for axes, (variant, networks) in zip(panels[1:], mixed, strict=True):
-            for rule in RULES_FIRST:
+            for rule in RULES:
                 counts = np.sum([arrays["histogram"][arrays["rules"] == rule].sum(0) for arrays in networks], axis=0)
                 if np.any(counts):
                     _density(axes, edges, reach, counts, colour(rule), spell(rule), "-")
@@ -75,7 +76,7 @@ def layers(block: Block) -> Markup:
             axes.set_visible(False)
         present = {rule for _, arrays in found if len(_learning_rules(arrays)) > 1 for rule in arrays["rules"]}
         if present:
-            keys = [Patch(color=colour(rule), label=spell(rule)) for rule in RULES_FIRST if rule in present]
+            keys = [Patch(color=colour(rule), label=spell(rule)) for rule in RULES if rule in present]
             figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
         return _svg(figure, f"Weights by layer, {block.dataset}, {block.network}")
 

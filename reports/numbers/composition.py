@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.statistics import Summary
-from reports.tables import Results, SearchGroup
+from reports.numbers.statistics import Summary
+from reports.numbers.tables import Results, SearchGroup
 
 KINDS = ("normal", "reduce")
 WHAT = ("skips", "pools", "carriers")

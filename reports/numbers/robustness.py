@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.attacked import (
+from reports.numbers.attacked import (
     KINDS,
     Attack,
     Budget,
@@ -22,8 +22,8 @@ from reports.attacked import (
     outcome_of,
     percent,
 )
-from reports.statistics import Summary
-from reports.tables import Block, Results, Variant
+from reports.numbers.statistics import Summary
+from reports.numbers.tables import Block, Results, Variant
 
 
 @dataclass(frozen=True)

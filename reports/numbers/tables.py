@@ -9,10 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reports.statistics import Difference, Summary, proportion
+from reports.numbers.names import RULES
+from reports.numbers.statistics import Difference, Summary, proportion
 from suite import store
-
-RULES_FIRST = ("fa", "usf", "brsf", "frsf", "dfa", "bp")
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class Variant:
     def layers(self) -> dict[str, tuple[Summary, Summary]]:
         """Return {rule: (layers, weights)} over seeds, without the rules that none follows."""
         found = {}
-        for rule in RULES_FIRST:
+        for rule in RULES:
             layers = self.metric(f"layers_{rule}")
             if layers.n and layers.mean:
                 found[rule] = (layers, self.metric(f"weights_{rule}"))

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reports.statistics import Difference, Step, holm
-from reports.tables import Results
+from reports.numbers.statistics import Difference, Step, holm
+from reports.numbers.tables import Results
 from suite.power import CLAIM_SEEDS, INTERVAL_SEEDS
 
 WORDS = {"test_error": ("errs less", "errs more")}  # of every other metric: lower and higher

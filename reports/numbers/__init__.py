@@ -1,0 +1,1 @@
+"""What the page says: every number, interval and verdict, from metrics alone; nothing here draws."""

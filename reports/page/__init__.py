@@ -1,0 +1,1 @@
+"""The page: its templates, style and script."""

@@ -1,0 +1,95 @@
+"""Results → the page: one HTML text that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from reports.charts import analyses as analysis_charts
+from reports.charts import common as charts
+from reports.numbers import (
+    analyses,
+    attacked,
+    claims,
+    composition,
+    improvement,
+    masking,
+    met,
+    names,
+    paper,
+    ranking,
+    rates,
+    robustness,
+    spread,
+    tables,
+    writing,
+)
+from reports.numbers.statistics import proportion
+
+HERE = Path(__file__).parent
+
+
+def render(results: tables.Results) -> str:
+    """Return the whole page. Everything that comes from data is escaped by the template."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {word: getattr(writing, word) for word in ("si", "duration", "setting", "fixed", "interval", "p_value")}
+    environment.filters |= {"metric": attacked.metric_words}
+    comparisons = paper.compare(results)
+    tried = rates.tried(results)
+    tables_met, others = met.split(comparisons)
+    tested, parts = claims.claims(results), robustness.parts(results)
+    missed = [row for row in results.verdict if not row["kept"]]
+    return environment.get_template("report.html.j2").render(
+        results=results,
+        missed=missed,
+        selected_on_test=any("selected on test" in str(run.metrics.get("test_error_of")) for run in results.runs),
+        charts=charts,
+        names=names,
+        analyses=analyses,
+        analysis_charts=analysis_charts,
+        analysed=analyses.sections(results),
+        css=(HERE / "style.css").read_text(),
+        claims=tested,
+        family=claims.family(results),
+        networks=_networks(results),
+        tried=tried,
+        grid=rates.grid(tried),
+        spreads=spread.spreads(results),
+        rankings=ranking.rankings(results),
+        compositions=composition.compositions(results),
+        improvements=improvement.improvements(results),
+        attacked=parts,
+        masked=masking.verdicts(parts),
+        same_images=robustness.same_images(parts),
+        compared=any(claim.named["metric"].startswith(("worst_case", "robust")) for claim in tested),
+        way_words=attacked.way_words,
+        infinity=math.inf,
+        comparisons=comparisons,
+        met=tables_met,
+        others=others,
+        where=met.where,
+        caveats=list(dict.fromkeys(c.cited.caveat for c in comparisons if c.cited.caveat)),
+        provenance=_shared_provenance(results),
+        seconds=sum(float(run.timings.get("seconds", 0)) for run in results.runs),
+    )
+
+
+def _networks(results: tables.Results) -> list[tuple[str, float, tuple[float, float]]]:
+    """Every network's id, test error, and what the test images alone leave open about it."""
+    trains = [run for block in results.blocks for variant in block.variants for run in variant.trains.values() if run.status == "ok"]
+    found = [(run, tables.images_of(run, "test_error")) for run in trains if "test_error" in run.metrics]
+    return [(run.id, run.metrics["test_error"], proportion(run.metrics["test_error"], images)) for run, images in found if images]
+
+
+def _shared_provenance(results: tables.Results) -> dict[str, list[str]]:
+    """Every value that a provenance field takes over all runs, but for those that belong to one run."""
+    found: dict[str, list[str]] = {}
+    for run in results.runs:
+        for name, value in run.provenance.items():
+            if name not in ("argv", "finished", "seed") and str(value) not in found.setdefault(name, []):
+                found[name].append(str(value))
+    return found
