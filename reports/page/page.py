@@ -27,6 +27,7 @@ from reports.numbers import (
     writing,
 )
 from reports.numbers.statistics import proportion
+from reports.page import assets
 
 HERE = Path(__file__).parent
 
@@ -42,6 +43,7 @@ def render(results: tables.Results) -> str:
     tried = rates.tried(results)
     tables_met, others = met.split(comparisons)
     tested, parts = claims.claims(results), robustness.parts(results)
+    scripts = assets.scripts()
     missed = [row for row in results.verdict if not row["kept"]]
     return environment.get_template("report.html.j2").render(
         results=results,
@@ -52,7 +54,9 @@ def render(results: tables.Results) -> str:
         analyses=analyses,
         analysis_charts=analysis_charts,
         analysed=analyses.sections(results),
-        css=(HERE / "style.css").read_text(),
+        css=assets.styles(),
+        scripts=scripts,
+        policy=assets.policy(scripts),
         claims=tested,
         family=claims.family(results),
         networks=_networks(results),
