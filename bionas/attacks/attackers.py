@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import scipy
 import torch
 from torch import Tensor, nn
 
 from bionas import catalog
+
+
+def _postpone_scipy_stats() -> None:
+    """Import scipy.stats when it is used: it takes 0.4 s of a job, and torchattacks wants it for an attack that is not here."""
+    spec = importlib.util.find_spec("scipy.stats")
+    if spec and spec.loader and "scipy.stats" not in sys.modules:
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        sys.modules["scipy.stats"] = scipy.stats = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+
+_postpone_scipy_stats()
 
 Attacker = Callable[[Tensor, Tensor], Tensor]  # (images, labels) → adversarial images
 

@@ -1,6 +1,8 @@
 """What an attack leaves behind: nothing; and what it sees of what ran before: nothing."""
 
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -135,3 +137,14 @@ def test_nor_does_training_depend_on_an_attack_in_between():
     evaluate(attacked, images, labels, "pgd")
     second = gradient(quiet), gradient(attacked)
     assert torch.equal(*first) and torch.equal(*second) and not torch.equal(first[0], second[0])
+
+
+def test_attacking_imports_no_statistics_and_leaves_them_usable():
+    said = (
+        "import sys, torch; from bionas.attacks import evaluate\n"
+        "model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))\n"
+        "evaluate(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), 'fgsm')\n"
+        "assert 'torchattacks' in sys.modules and 'scipy.stats._stats_py' not in sys.modules\n"
+        "from scipy import stats; print(stats.norm.cdf(0.0))"
+    )
+    assert subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout == "0.5\n"
