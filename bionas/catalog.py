@@ -156,12 +156,11 @@ ATTACKS = {
     "apgd_dlr": Attack("torchattacks:APGD", "linf", _AUTO, standard=_AUTO_STEPS, more=("rho", "eot"), fixed={"loss": "dlr"}, classes=3),
     "apgd_t": Attack("torchattacks:APGDT", "linf", _AUTO, standard=_AUTO_STEPS, more=("rho", "eot"), classes=4),
     "fab": Attack("torchattacks:FAB", "linf", _AUTO, standard=_AUTO_STEPS, more=("alpha_max", "eta", "beta", "multi_targeted")),
-    # Needs no gradient, so no feedback can mislead it: where it beats a gradient attack, that one was led astray. AutoAttack's has
-    # 5,000 queries.
+    # Needs no gradient, so no feedback can mislead it: where it beats a gradient attack, that one was led astray.
     "square": Attack(
         "torchattacks:Square",
         "linf",
-        "AutoAttack (Andriushchenko et al. 2020), a fifth of its queries",
+        "Andriushchenko et al. 2020; AutoAttack gives it 5,000 queries",
         uses_gradient=False,
         targets=True,
         standard={"norm": "Linf", "eps": 8 / 255, "n_queries": 1000},

@@ -5,10 +5,14 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from bionas import catalog
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
+
+SYNONYMS = {"gpu": "cuda"}
 
 TYPES = {
     "integer": "a whole number",
@@ -41,6 +45,8 @@ def line(error: ValidationError) -> str:
             missing = next(key for key in limit if key not in found)
             return f"{prefix}key {missing!r} is missing"
         case "enum":
+            if SYNONYMS.get(found if isinstance(found, str) else "") in limit:
+                return f"{prefix}{found!r} is unknown; allowed: {', '.join(map(str, limit))}; did you mean {SYNONYMS[found]!r}?"
             try:
                 catalog.choose(where, found, [str(name) for name in limit])
             except ValueError as unknown:
@@ -77,12 +83,15 @@ def _show(value: Any) -> str:
 
 
 def _number_hint(found: Any, wanted: str) -> str:
-    """YAML 1.1 reads 3e-4 as text: it wants a point and a sign."""
-    if wanted in ("integer", "number") and isinstance(found, str):
-        try:
-            value = float(found)
-        except ValueError:
-            return ""
-        spelling = f"{value:.10f}".rstrip("0").rstrip(".") if abs(value) >= 1e-10 else repr(value)
-        return f"; YAML reads {found} as text here, write {spelling}"
-    return ""
+    """Say how the number is written that was meant: without quotes, without a point; YAML 1.1 reads 3e-4 as text, it wants both."""
+    if wanted not in ("integer", "number") or not isinstance(found, str | float):
+        return ""
+    try:
+        value = float(found)
+    except ValueError:
+        return ""
+    spelling = f"{value:.10f}".rstrip("0").rstrip(".") if value == 0 or abs(value) >= 1e-10 else repr(value)
+    if isinstance(found, float):
+        return f"; write {spelling}" if value.is_integer() else ""
+    quoted = not isinstance(yaml.safe_load(found), str)
+    return f"; write {spelling}, without quotes" if quoted else f"; YAML reads {found} as text here, write {spelling}"

@@ -66,7 +66,7 @@ def default_settings(section: str) -> dict[str, Any]:
 
 
 def complete(value: Any, node: dict[str, Any], fill: bool = True) -> Any:
-    """Fill in defaults, except of settings, and give numbers one spelling: 30.0 epochs are 30, and a rate of 1 is 1.0."""
+    """Fill in defaults, except of settings, and give numbers one spelling: a rate of 1 is 1.0."""
     if isinstance(value, dict) and "properties" in node:
         properties = node["properties"]
         defaults = {key: child["default"] for key, child in properties.items() if "default" in child and fill}
@@ -76,6 +76,6 @@ def complete(value: Any, node: dict[str, Any], fill: bool = True) -> Any:
     if isinstance(value, list):
         return [complete(item, node.get("items", {})) for item in value]
     try:
-        return {"integer": int, "number": float}.get(node.get("type", ""), lambda same: same)(value)
+        return float(value) if node.get("type") == "number" else value
     except OverflowError:
         raise ValueError(f"found a number of {len(str(value))} digits; allowed: what a float holds") from None

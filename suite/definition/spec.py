@@ -51,9 +51,11 @@ def parse(text: str) -> Benchmark:
     if isinstance(raw, dict) and "definitions" in raw:
         raise ValueError(f"lists other definitions; name one of them here: {raw['definitions']}")
     _loosen(raw)
-    from jsonschema import Draft202012Validator  # up to a second and a half that jobs, which read defaults alone, do not pay
+    from jsonschema import Draft202012Validator, validators  # up to a second and a half that jobs, which read defaults alone, do not pay
 
-    errors = sorted(Draft202012Validator(schema()).iter_errors(raw), key=explain.importance)
+    checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, found: isinstance(found, int) and not isinstance(found, bool))
+    validator = validators.extend(Draft202012Validator, type_checker=checker)  # as written: JSON Schema takes 3.0 for an integer
+    errors = sorted(validator(schema()).iter_errors(raw), key=explain.importance)
     if errors:
         raise ValueError(explain.line(errors[0]))
     raw = complete(raw, schema())
@@ -63,7 +65,7 @@ def parse(text: str) -> Benchmark:
         **{key: _frozen(raw[key]) for key in ("name", "about", "datasets", "seeds", "device", "threads", "analyses", "expect")},
         protocols=tuple(Protocol(**_frozen(entry)) for entry in raw["protocols"]),
         models=Models(**_tuned(_frozen(raw["models"]))) if "models" in raw else None,
-        attacks=_attacks(raw["attacks"]) if "attacks" in raw else None,
+        attacks=_attacks(raw["attacks"], _datasets(raw)) if "attacks" in raw else None,
         searches=tuple(Search(**_frozen(entry)) for entry in raw.get("search", [])),
         cells=tuple(Cells(**_tuned(_frozen(entry))) for entry in raw.get("cells", [])),
         comparisons=tuple(Comparison(**_frozen(entry)) for entry in raw["comparisons"]),
@@ -95,13 +97,20 @@ def _loosen(raw: Any) -> None:
             entry["gradients"] = ["true" if name is True else name for name in entry["gradients"]]
 
 
-def _attacks(entries: list[dict[str, Any]]) -> Attacks:
+def _datasets(raw: dict[str, Any]) -> list[str]:
+    return [*raw["datasets"], *(name for entry in raw.get("cells", []) for name in entry.get("train_on", []))]
+
+
+def _attacks(entries: list[dict[str, Any]], datasets: list[str]) -> Attacks:
     """Return every attack of every entry, one for each combination of values that it lists, in the catalog's order."""
     said = {f"attacks.{i}.images": entry["images"] for i, entry in enumerate(entries) if "images" in entry}
     first = next(iter(said), "")
     for where, images in said.items():
         if images != said[first]:
             raise ValueError(f"{where}: found {images}; allowed: {said[first]}, as {first} says, since attacks share their images")
+        least = min(datasets, key=lambda name: data_prep.Variant.parse(name).size.test)
+        if images > (test := data_prep.Variant.parse(least).size.test):
+            raise ValueError(f"{where}: found {images}; allowed: at most {test}, which is how many test images {least} has")
     found: dict[str, Attack] = {}
     for i, entry in enumerate(entries):
         for j, written in enumerate(entry["names"]):

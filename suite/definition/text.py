@@ -9,6 +9,16 @@ from typing import Any
 
 import yaml
 
+# What PyYAML says of the usual slips, and what is meant.
+PLAIN = {
+    "expected <block end>": "does not line up with the lines before it; keys of one mapping, and items of one list, start in one column",
+    "mapping values are not allowed": "a second ':' in one line, or a line that is indented further than the key that it follows",
+    "could not find expected ':'": "no ': ' after the key, a colon and a space",
+    "found character '\\t'": "a tab; allowed: spaces",
+    "expected ',' or": "a bracket that is not closed, or a comma that is missing",
+    "found unexpected end of stream": "a quote that is not closed",
+}
+
 
 def read_text(path: Path) -> str:
     """Return a definition's text. Raises ValueError for a file that is not there, with a guess, or not readable."""
@@ -29,7 +39,8 @@ def load(text: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        raise ValueError(f"{where}{getattr(error, 'problem', None) or 'not YAML'}") from None
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ValueError(f"{where}{next((words for said, words in PLAIN.items() if said in problem), problem)}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

@@ -30,6 +30,17 @@ MISTAKES = {
     "unknown key": ("seeds:", "seed:", ["unknown key 'seed'", "did you mean 'seeds'", "datasets"]),
     "unknown setting": ("epochs: 3", "epoch: 3", ["models.settings", "did you mean 'epochs'"]),
     "key of a later version": ("models:", "figures: []\nmodels:", ["unknown key 'figures'"]),
+    "a number in quotes": ("epochs: 3", 'epochs: "3"', ["models.settings.epochs", "found the text '3'", "write 3, without quotes"]),
+    "a whole number with a point": ("epochs: 3", "epochs: 3.0", ["models.settings.epochs", "found 3.0", "whole number; write 3"]),
+    "nought with a point": ("seeds: [0, 1]", "seeds: [0.0, 1]", ["seeds.0", "found 0.0", "write 0"]),
+    "a truth for a number": ("seeds: [0, 1]", "seeds: [true]", ["seeds.0", "found true", "a whole number"]),
+    "a GPU by another name": ("device: cpu", "device: gpu", ["device", "'gpu' is unknown", "did you mean 'cuda'"]),
+    "more images than there are": ("images: 10", "images: 5000", ["attacks.0.images", "found 5000", "at most 364", "digits"]),
+    "a key that is out of line": ("device: cpu", "  device: cpu", ["line 6", "does not line up"]),
+    "a colon too many": ("device: cpu", "device: cpu: 3", ["line 6", "a second ':' in one line"]),
+    "no space after a colon": ("name: good", "name:good", ["line 3"]),
+    "a bracket that stays open": ("[bp, fa]", "[bp, fa", ["a bracket that is not closed"]),
+    "a quote that stays open": ('"trial/digits/*"', '"trial/digits/*', ["a quote that is not closed"]),
     "unknown analysis": ("models:", "analyses: [weight]\nmodels:", ["analyses.0", "did you mean 'weights'"]),
     "unknown method": (
         "models:",
@@ -254,7 +265,7 @@ def test_a_mapping_may_take_over_anothers_keys_and_write_some_anew():
 
 
 def test_numbers_have_one_spelling():
-    settings = spec.parse(GOOD.replace("epochs: 3", "epochs: 3.0, lr: 1")).models.settings
+    settings = spec.parse(GOOD.replace("epochs: 3", "epochs: 3, lr: 1")).models.settings
     assert [(type(v), v) for v in settings.values()] == [(int, 3), (float, 1.0)]
 
 
