@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import Any
 
 from bionas import catalog
 from suite import code
-from suite.definition.spec import listed
+from suite.definition.spec import listed, paths
 from suite.plan import Plan, load, select
 from suite.plan.outdated import Outdated, advise, outdated, say
 
@@ -48,10 +47,7 @@ def read(config: Mapping[str, Any], checkout: Path) -> Asked:
         raise ValueError(f"--config: {', '.join(unknown)} unknown; allowed: {', '.join(KEYS)}")
     size, only = str(config.get("size", "full")), str(config.get("only") or "")
     demand = catalog.choose("code", str(config.get("code", "any")), code.DEMANDS)
-    words = tuple(
-        word if word.endswith(".yaml") else os.path.relpath(checkout / f"benchmarks/{word}.yaml")
-        for word in str(config.get("benchmark", "demo")).split(",")
-    )
+    words = paths(str(config.get("benchmark", "demo")), checkout)
     plans: dict[str, Plan] = {}
     files: dict[str, str] = {}
     for definition in (str(file) for word in words for file in listed(word)):

@@ -12,6 +12,7 @@ import h5py
 from bionas.files import replacing
 from suite import store
 from suite.check import judge
+from suite.definition import spec
 from suite.missing import reasons
 from suite.plan import Plan, load, select
 from suite.plan.outdated import commands, outdated, resting
@@ -74,7 +75,7 @@ def _refusal(missing: list[dict[str, str]], num_copied: int) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m suite.collect", description="Collect a benchmark's runs into one metrics file.")
-    parser.add_argument("file", help="the definition")
+    parser.add_argument("file", help="the definition: a name in benchmarks/ or a path that ends in .yaml")
     parser.add_argument("--size", default="full", help="full or tiny (default: full)")
     parser.add_argument("--only", help='a part of it, such as "network=resnet20 rules=bp,usf seed=0"; as for suite.plan')
     parser.add_argument("--partial", action="store_true", help="collect what is there, and say in the file what is missing, and why")
@@ -82,11 +83,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--logs", type=Path, default=Path("logs"), help="where their logs lie (default: logs)")
     parser.add_argument("--out", type=Path, help="file to write (default: results/<benchmark>/metrics.h5, or partial.h5)")
     args = parser.parse_args(argv)
-    planned = load(args.file, args.size)
+    (file,) = spec.paths(args.file)
+    planned = load(file, args.size)
     if args.only is not None:
         (planned,) = select([planned], args.only)
     out = args.out or Path("results") / planned.name / (PARTIAL if args.partial else "metrics.h5")
-    num_copied, num_missing = collect(planned, args.runs, out, args.partial, args.logs, args.file)
+    num_copied, num_missing = collect(planned, args.runs, out, args.partial, args.logs, file)
     if not args.partial and out.name != PARTIAL:
         out.with_name(PARTIAL).unlink(missing_ok=True)  # now there is the whole
     print(f"{out}: {num_copied} runs of {planned.name}" + (f", {num_missing} missing" if num_missing else ""))

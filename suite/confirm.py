@@ -42,7 +42,9 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m suite.confirm",
         description="Confirm on a tiny run that the code here makes the same numbers as the code of the finished runs, and accept those.",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a definition, such as benchmarks/demo.yaml")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="a definition: a name in benchmarks/, such as demo, or a path that ends in .yaml"
+    )
     parser.add_argument("--size", default="full", help="size of the finished runs, full or tiny (default: full)")
     parser.add_argument("--runs", type=Path, default=RUNS, help=f"where finished runs lie (default: {RUNS})")
     parser.add_argument("--data", type=Path, default=Path("data"), help="where data sets lie or are made (default: data)")
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         "--reference", type=Path, metavar="METRICS", help="a tiny metrics.h5 of the old code, instead of running that again"
     )
     args = parser.parse_args(argv)
-    definitions = [Path(file) for given in args.files for file in spec.listed(given)]
+    definitions = [Path(file) for given in args.files for file in spec.named(given)]
     found = {run.name: run for file in definitions for run in outdated(load(str(file), args.size), args.runs)}
     if not found:
         print(f"{args.runs}: every finished run of {', '.join(args.files)} was made by this code, or is accepted; nothing to confirm")

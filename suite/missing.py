@@ -35,6 +35,11 @@ def reasons(plan: Plan, absent: Mapping[tuple[str, str], str], runs: Path, logs:
     return [row for _, row in sorted(rows, key=lambda ranked: ranked[0])]
 
 
+def last_line(log: Path) -> str:
+    """Return the last that a log says; nothing if there is none."""
+    return _ending(log)[0]
+
+
 def _waits_for(plan: Plan, path: str, stage: str, absent: Container[tuple[str, str]]) -> str:
     """Return the word for what a missing result is made from, if that is missing, too."""
     if stage == "evaluation":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from suite.definition.benchmark import Attack, Attacks, Benchmark, Cells, Compar
 from suite.definition.schema import complete, schema
 from suite.definition.text import load, read_text
 
+CHECKOUT = Path(__file__).parents[2]
 IMAGES = 1000  # that are attacked where no entry says
 
 
@@ -24,6 +26,16 @@ def read(path: str | Path) -> Benchmark:
         return parse(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def paths(words: str, checkout: Path = CHECKOUT) -> tuple[str, ...]:
+    """Return the files that the user names, several with commas: a name in the checkout's benchmarks/, or a path that ends in .yaml."""
+    return tuple(word if word.endswith(".yaml") else os.path.relpath(checkout / f"benchmarks/{word}.yaml") for word in words.split(","))
+
+
+def named(words: str) -> list[Path]:
+    """Return the definitions that the user's words stand for. Raises ValueError as `read` does."""
+    return [file for path in paths(words) for file in listed(path)]
 
 
 def listed(path: str | Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""`python -m suite.plan FILE`: what a definition would run, as a table or as JSON."""
+"""`python -m suite.plan NAME`: what a definition would run, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from suite.plan.size import load
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m suite.plan", description="Print what a definition would run; runs nothing.")
-    parser.add_argument("file", help="a definition, such as benchmarks/demo.yaml")
+    parser.add_argument("file", help="a definition: a name in benchmarks/, such as demo, or a path that ends in .yaml; several with commas")
     parser.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     parser.add_argument("--size", default="full", help="full, or tiny: one short trial of each kind (default: full)")
     parser.add_argument("--only", help='a part of it, such as "network=resnet20 rules=bp,usf seed=0"; keys are the table\'s columns')
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
         "--runs", type=Path, default=RUNS, help=f"where finished runs lie, to say which ones other code made (default: {RUNS})"
     )
     args = parser.parse_args(argv)
-    plans = [load(str(file), args.size) for file in spec.listed(args.file)]
+    plans = [load(str(file), args.size) for file in spec.named(args.file)]
     if args.only is not None:
         plans = select(plans, args.only)
     speed = price.throughput(args.calibration)
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     if needed := price.memory(searches):
         print(price.say_memory(*needed))
     if names := list(dict.fromkeys(run.name for planned in plans for run in outdated(planned, args.runs))):
-        print(f"{say(names)}; {advise([args.file], args.size, args.only or '')}")
+        print(f"{say(names)}; {advise(spec.paths(args.file), args.size, args.only or '')}")
 
 
 def _print_table(planned: Plan) -> None:
