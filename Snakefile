@@ -84,22 +84,21 @@ def sources_of(wildcards):
     return [f"results/runs/trial/{id}/train.h5" for id in sources.values()]
 
 
-# The image holds what jobs import; the checkout is mounted. --config image=FILE takes another one.
-ADDRESS = str(config.get("image", "docker://ghcr.io/bionas/bionas:0.1.0"))
-
-
-container: ADDRESS
-
-
-# A parameter of every run, since Snakemake notices no other image. Jobs hear of it, too: they keep what they find finished.
-IMAGE = ""
-if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
-    try:
-        IMAGE = os.environ[image.CHOSEN] = image.identity(ADDRESS)
-    except ValueError as error:
-        sys.exit(f"--config {error}")
+# The image holds what jobs import; the checkout is mounted. It is a parameter of every run, since Snakemake notices no other image.
+# Jobs hear of it, too: they keep what they find finished.
+IN_IMAGE = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+try:
+    ADDRESS = image.wanted(str(config.get("image") or ""), IN_IMAGE, Path(workflow.basedir))
+    IMAGE = image.identity(ADDRESS) if ADDRESS else ""
+except ValueError as error:
+    sys.exit(f"--config {error}")
+if IN_IMAGE:
+    os.environ[image.CHOSEN] = IMAGE
     for variable in "APPTAINER_NV", "SINGULARITY_NV":  # NVIDIA's driver, if there is one
         os.environ.setdefault(variable, "1")
+
+
+container: ADDRESS or None
 
 
 # A data set file is whole or not there, so one that is there has no rule behind it: Snakemake would forget what waits for a file that

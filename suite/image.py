@@ -12,6 +12,28 @@ CHOSEN = "BIONAS_IMAGE"  # set by the workflow for jobs that run in an image
 INSIDE = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")  # set by these programs: the image's file
 
 
+FILE = "bionas.sif"  # in the checkout: found and used
+PUBLISHED = ""  # docker://NAME@sha256:…, once there is one
+
+
+def wanted(asked: str, in_image: bool, checkout: Path) -> str:
+    """Return the image that jobs run in: the one asked for, else bionas.sif where one is, else the published one; nothing outside of any.
+
+    Raises ValueError with one line where there is none to take, or where one is asked for and would not be used.
+    """
+    if not in_image:
+        if asked:
+            raise ValueError(f"image: {asked} would not be used; add --use-singularity, or leave image= out")
+        return ""
+    near = next((str(folder / FILE) for folder in (Path(), checkout) if (folder / FILE).exists()), "")
+    if found := asked or near or PUBLISHED:
+        return found
+    raise ValueError(
+        f"image: there is no {FILE} in {checkout}, and none is published yet; make it there with: apptainer build {FILE} docker/bionas.def "
+        "(with Docker: docker/README.md)"
+    )
+
+
 def identity(address: str) -> str:
     """Return what names an image's content: of a file its checksum; an address stands for itself, best with its digest.
 

@@ -35,6 +35,26 @@ def test_an_address_stands_for_itself_a_folder_for_its_path_and_nothing_for_noth
         image.identity(str(tmp_path / "no.sif"))
 
 
+def test_the_image_is_the_one_asked_for_else_the_one_in_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert image.wanted("mine.sif", True, tmp_path) == "mine.sif"
+    with pytest.raises(ValueError, match=r"no bionas\.sif .* make it there with: apptainer build bionas\.sif docker/bionas\.def"):
+        image.wanted("", True, tmp_path)
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    (checkout / "bionas.sif").write_bytes(b"x")
+    assert image.wanted("", True, checkout) == str(checkout / "bionas.sif")
+    assert image.wanted("mine.sif", True, checkout) == "mine.sif"
+    monkeypatch.setattr(image, "PUBLISHED", "docker://ghcr.io/x/y@sha256:00")
+    assert image.wanted("", True, tmp_path) == "docker://ghcr.io/x/y@sha256:00"
+
+
+def test_an_image_that_would_not_be_used_is_a_mistake_and_none_is_none(tmp_path):
+    with pytest.raises(ValueError, match=r"image: mine\.sif would not be used; add --use-singularity"):
+        image.wanted("mine.sif", False, tmp_path)
+    assert image.wanted("", False, tmp_path) == ""
+
+
 def test_provenance_names_the_image_and_its_files_checksum(tmp_path, monkeypatch):
     for name in (image.CHOSEN, *image.INSIDE):
         monkeypatch.delenv(name, raising=False)
