@@ -5,13 +5,15 @@
 #   ENGINE=podman           docker (default), or podman
 #   BUILD_ARGS="…"          more words for the build
 #   CONFIG="benchmark=demo size=tiny"      what is run (default), for `snakemake --config`
-#   ADDRESS=docker://NAME   what Snakemake pulls; left out, a SIF is built from the engine's image
+#   ADDRESS=docker://NAME   what Snakemake pulls; left out, a SIF is built from docker/bionas.def, and holds the same packages
+#   DEFINITION=             left empty, the SIF is built from the engine's image
 # Snakemake is taken from .venv, else from the PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 IMAGE=${1:-localhost/bionas:dev}
 ENGINE=${ENGINE:-$(command -v docker || command -v podman)}
 CONFIG=${CONFIG:-benchmark=demo size=tiny}
+DEFINITION=${DEFINITION-docker/bionas.def}
 PATH=$PWD/.venv/bin:$PATH
 if [[ -z $ENGINE ]]; then
     echo "docker/verify.sh: neither docker nor podman is here" >&2
@@ -68,9 +70,10 @@ apptainer=$(command -v apptainer || command -v singularity || true)
 if [[ -n $apptainer ]]; then
     copy through
     if [[ -z ${ADDRESS:-} ]]; then
-        say "an image file"
-        "$apptainer" build "$work/bionas.sif" "docker-daemon:$IMAGE"
+        say "an image file of ${DEFINITION:-$IMAGE}"
+        "$apptainer" build "$work/bionas.sif" "${DEFINITION:-docker-daemon:$IMAGE}"
         ADDRESS=$work/bionas.sif
+        diff <(inside pip freeze) <("$apptainer" exec "$ADDRESS" pip freeze)
     fi
     say "$CONFIG, through snakemake --use-singularity"
     # shellcheck disable=SC2086
