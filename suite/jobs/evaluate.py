@@ -6,7 +6,7 @@ import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bionas import catalog
 from suite import code, store
@@ -82,46 +82,20 @@ def _evaluate(
     if failed:
         metrics["left_out"] = "; ".join(f"from-{rule}: source {status}" for rule, status in failed.items())
 
+    pairs = [(label, way) for label, attack in params["attacks"].items() for way in attack["gradients"] if way[5:] not in failed]
     # {label/gradient: chunks of outcomes so far}; an attack is done when it has all of its chunks.
     saved = checkpoint.load() or {"attacks": {}, "released": {}}
     done: dict[str, dict[str, Any]] = saved["attacks"]
-    released: dict[str, float] = saved["released"]
-    pairs = [(label, way) for label, attack in params["attacks"].items() for way in attack["gradients"] if way[5:] not in failed]
     if pairs:
         images, labels = next(data.Split.of(content.test_images, content.test_labels, here.device).at(ids).chunks(len(ids)))
         if trained.params["settings"].get("backend", "native") == "native":
             cosine = attacks.gradient_cosine(model, images, labels)
             arrays["attacks/gradient_cosine"] = cosine.numpy()
             metrics["gradient_cosine"] = float(cosine.double().mean())
-    num_chunks = -(-len(ids) // attacks.CHUNK[here.device.type])
-    with Bar(f"{trained.id} attacks", len(pairs) * num_chunks, "chunks of images") as bar:
-        for label, way in pairs:
-            attack, settings = params["attacks"][label]["attack"], params["attacks"][label]["parameters"]
-            part = done.setdefault(f"{label}/{way}", {"clean": [], "robust": [], "distance": [], "seconds": 0.0})
-            before = len(part["clean"])
-            tick = time.monotonic()
-            for outcome in attacks.chunks(model, images, labels, attack, way, settings, seed=seed, start=before, source=others.get(way)):
-                part["clean"].append(outcome.clean_correct)
-                part["robust"].append(outcome.robust_correct)
-                part["distance"] += [] if outcome.distance is None else [outcome.distance]
-                part["seconds"] += time.monotonic() - tick
-                tick = time.monotonic()
-                bar.at(sum(len(p["clean"]) for p in done.values()))
-                if checkpoint.due():
-                    checkpoint.save(saved)
-            robust = _percent(torch.cat(part["robust"]))
-            note = f"{part['seconds']:7.2f} s" if before < num_chunks else "done before"
-            bar.line(f"attack {label:10s} through {way:5s}  robust {robust:6.2f} %  {note}")
-        for label in params.get("released", ()) if pairs else ():
-            if label not in released:
-                attack, settings = params["attacks"][label]["attack"], params["attacks"][label]["parameters"]
-                released[label] = attacks.released_accuracy(model, images, labels, attack, settings, seed=seed)
-                bar.line(f"attack {label:10s} as the public evaluator counts it: {released[label]:6.2f} %")
-                if checkpoint.due():
-                    checkpoint.save(saved)
+        _attack(_Attacked(trained.id, model, images, labels, others, seed), params, pairs, saved, checkpoint)
 
     outcomes = {key: {name: torch.cat(part[name]) for name in ("clean", "robust", "distance") if part[name]} for key, part in done.items()}
-    metrics |= _accuracies(params, outcomes) | {f"released_accuracy_{label}": value for label, value in released.items()}
+    metrics |= _accuracies(params, outcomes) | {f"released_accuracy_{label}": value for label, value in saved["released"].items()}
     for key, found in outcomes.items():
         arrays |= {"attacks/clean_correct": found["clean"].numpy(), f"attacks/{key}/robust_correct": found["robust"].numpy()}
         arrays |= {f"attacks/{key}/distance": found["distance"].float().numpy()} if "distance" in found else {}
@@ -143,6 +117,54 @@ def _evaluate(
     worst = [f"{name.removeprefix('worst_case_accuracy_')} {v:.2f} %" for name, v in metrics.items() if name.startswith("worst_case_")]
     said = f"worst case {', '.join(worst)} of {len(ids)} images" if worst else "analysed"
     print(f"{trained.id}: {said}; wrote {args.out}", flush=True)
+
+
+class _Attacked(NamedTuple):
+    """A trained network, what it is attacked on, and the networks that make images for it, by way."""
+
+    id: str
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+    others: Mapping[str, nn.Module]
+    seed: int
+
+
+def _attack(
+    it: _Attacked, params: Mapping[str, Any], pairs: Sequence[tuple[str, str]], saved: dict[str, Any], checkpoint: Checkpoint
+) -> None:
+    """Run every attack by every way that `saved` does not hold yet, and put what came out into it."""
+    import torch
+
+    from bionas import attacks
+
+    done, released = saved["attacks"], saved["released"]
+    num_chunks = -(-len(it.labels) // attacks.CHUNK[it.images.device.type])
+    with Bar(f"{it.id} attacks", len(pairs) * num_chunks, "chunks of images") as bar:
+        for label, way in pairs:
+            attack, settings = params["attacks"][label]["attack"], params["attacks"][label]["parameters"]
+            part = done.setdefault(f"{label}/{way}", {"clean": [], "robust": [], "distance": [], "seconds": 0.0})
+            before, source = len(part["clean"]), it.others.get(way)
+            tick = time.monotonic()
+            for outcome in attacks.chunks(it.model, it.images, it.labels, attack, way, settings, seed=it.seed, start=before, source=source):
+                part["clean"].append(outcome.clean_correct)
+                part["robust"].append(outcome.robust_correct)
+                part["distance"] += [] if outcome.distance is None else [outcome.distance]
+                part["seconds"] += time.monotonic() - tick
+                tick = time.monotonic()
+                bar.at(sum(len(p["clean"]) for p in done.values()))
+                if checkpoint.due():
+                    checkpoint.save(saved)
+            robust = _percent(torch.cat(part["robust"]))
+            note = f"{part['seconds']:7.2f} s" if before < num_chunks else "done before"
+            bar.line(f"attack {label:10s} through {way:5s}  robust {robust:6.2f} %  {note}")
+        for label in params.get("released", ()):
+            if label not in released:
+                attack, settings = params["attacks"][label]["attack"], params["attacks"][label]["parameters"]
+                released[label] = attacks.released_accuracy(it.model, it.images, it.labels, attack, settings, seed=it.seed)
+                bar.line(f"attack {label:10s} as the public evaluator counts it: {released[label]:6.2f} %")
+                if checkpoint.due():
+                    checkpoint.save(saved)
 
 
 def _trained(run: store.Run, folder: Path, content: Dataset, device: Any, data: Path) -> nn.Module:
