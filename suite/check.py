@@ -3,67 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import json
 import math
+import os
 import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from bionas.files import replacing
 from suite import store
+from suite.gate import bounds, line, regression
 
-
-def judge(
-    expect: Mapping[str, Mapping[str, Mapping[str, float]]], runs: Mapping[str, store.Run], planned: Iterable[str] = ()
-) -> list[dict[str, Any]]:
-    """Hold every run against every bound that its path matches, and every `planned` path, be it there or not; return one row a comparison.
-
-    A run that diverged keeps no bound, and neither does a number that is missing.
-    """
-    trials: dict[str, list[store.Run]] = {path: [] for path in planned}
-    for path, run in runs.items():
-        trials.setdefault(path if run.stage == "search" else path.rpartition("/")[0], []).append(run)
-    rows = []
-    for pattern, metrics in expect.items():
-        for path, stages in sorted(trials.items()):
-            if not fnmatch.fnmatchcase(path, pattern):
-                continue
-            sound = all(stage.status == "ok" for stage in stages)
-            for metric, bounds in metrics.items():
-                found = next((stage.metrics[metric] for stage in stages if metric in stage.metrics), None)
-                for bound, limit in bounds.items():
-                    kept = sound and found is not None and (found <= limit if bound == "at_most" else found >= limit)
-                    rows.append({"run": path, "metric": metric, "bound": bound, "limit": limit, "found": found, "kept": kept})
-    return rows
-
-
-def compare(now: Mapping[str, store.Run], before: Mapping[str, store.Run], metric: str, tolerance: float) -> list[dict[str, Any]]:
-    """Hold each run's metric against the same run's in an earlier file; `kept` if it grew by no more than `tolerance`.
-
-    A run that is no longer there is missed. Raises ValueError if the files share no run that has the metric.
-    """
-    old = {path: run.metrics[metric] for path, run in before.items() if metric in run.metrics}
-    if not any(path in now for path in old):
-        raise ValueError(f"the two files share no run with a {metric}")
-    rows = []
-    for path, value in sorted(old.items()):
-        found = now[path].metrics.get(metric) if path in now else None
-        kept = found is not None and found <= value + tolerance
-        rows.append({"run": path, "metric": metric, "bound": "at_most", "limit": value + tolerance, "found": found, "kept": kept})
-    return rows
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Return plain fixed-width lines, failures last so that they are seen."""
-    sign = {"at_most": "≤", "at_least": "≥"}
-    width = max((len(row["run"]) for row in rows), default=0)
-    return "\n".join(
-        f"{'kept  ' if row['kept'] else 'MISSED'}  {row['run']:{width}s}  {row['metric']} "
-        f"{'missing' if row['found'] is None else format(row['found'], '.4g')} {sign[row['bound']]} {row['limit']:.4g}"
-        for row in sorted(rows, key=lambda row: not row["kept"])
-    )
+LIMITS = regression.Limits()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -71,28 +21,55 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m suite.check", description="Print how a benchmark's bounds came out; exit with 1 if one was missed."
     )
     parser.add_argument("metrics", type=Path, help="results/<benchmark>/metrics.h5")
-    parser.add_argument("--reference", type=Path, help="an earlier metrics file: each shared run must be no worse")
+    parser.add_argument("--reference", type=Path, help="an earlier metrics file: each network in it must be no worse, and no slower")
     parser.add_argument("--metric", default="test_error", help="what to compare with --reference, lower is better (default: test_error)")
-    parser.add_argument("--tolerance", type=float, default=0.0, help="by how much it may be worse (default: 0)")
+    parser.add_argument(
+        "--tolerance", type=float, default=LIMITS.tolerance, help="points above which an interval that says worse fails (default: 0)"
+    )
+    parser.add_argument(
+        "--worst",
+        type=float,
+        default=LIMITS.worst,
+        help=f"points by which a mean that grew fails whatever its interval (default: {LIMITS.worst:g})",
+    )
+    parser.add_argument(
+        "--slower",
+        type=float,
+        default=LIMITS.slower,
+        help=f"factor by which an epoch's time, as a multiple of BP's in the same file, may grow (default: {LIMITS.slower:g})",
+    )
+    parser.add_argument(
+        "--annotations", action="store_true", help="print misses as GitHub's annotations, too (as it does where GITHUB_ACTIONS is true)"
+    )
+    parser.add_argument("--summary", type=Path, help="append a summary in Markdown to this file (default: where GITHUB_STEP_SUMMARY says)")
     parser.add_argument("--out", type=Path, help="also write the table to this file, if nothing was missed or missing")
     args = parser.parse_args(argv)
-    if not 0 <= args.tolerance < math.inf:
-        raise ValueError(f"--tolerance: found {args.tolerance}; allowed: 0 or more")
+    for name, least in (("tolerance", 0), ("worst", 0), ("slower", 1)):
+        if not least <= getattr(args, name) < math.inf:
+            raise ValueError(f"--{name}: found {getattr(args, name)}; allowed: {least} or more")
     with store.opened(args.metrics) as file:
         if "verdict" not in file:
             raise ValueError(f"{args.metrics}: not a metrics file; make one with python -m suite.collect")
-        rows = json.loads(file["verdict"].asstr()[()])
+        lines = bounds.lines(json.loads(file["verdict"].asstr()[()]))
         missing = json.loads(file["missing"].asstr()[()]) if "missing" in file else []
         if args.reference:
+            limits = regression.Limits(args.tolerance, args.worst, args.slower)
             with store.opened(args.reference) as before:
-                rows += compare(store.runs(file), store.runs(before), args.metric, args.tolerance)
-    missed = sum(not row["kept"] for row in rows)
-    verdict = f"{args.metrics}: {len(rows) - missed} of {len(rows)} bounds kept" if rows else f"{args.metrics}: no bounds to keep"
+                lines += regression.compare(store.runs(file), store.runs(before), args.metric, limits)
+    missed = sum(not found.kept for found in lines)
+    what = "bounds" if not args.reference else "bounds and comparisons"
+    verdict = f"{args.metrics}: {len(lines) - missed} of {len(lines)} {what} kept" if lines else f"{args.metrics}: no bounds to keep"
     if missing:
         verdict += f"; {len(missing)} results missing"
     absent = "\n".join(f"MISSING  {row['run']}  {row['stage']}: {row['reason']}" for row in reversed(missing))  # what went wrong last
-    text = "\n".join(filter(None, [table(rows), absent, verdict]))
+    text = "\n".join(filter(None, [line.table(lines), absent, verdict]))
     print(text)
+    told = [*lines, *(line.Line(False, f"{row['run']} {row['stage']}", row["reason"]) for row in missing)]
+    if args.annotations or os.environ.get("GITHUB_ACTIONS") == "true":
+        print("\n".join(line.github(told)))
+    if summary := args.summary or os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as page:
+            page.write(line.markdown(verdict, told))
     if missed or missing:
         sys.exit(1)
     if args.out:

@@ -11,8 +11,8 @@ import h5py
 
 from bionas.files import replacing
 from suite import store
-from suite.check import judge
 from suite.definition import spec
+from suite.gate.bounds import judge
 from suite.missing import reasons
 from suite.plan import Plan, load, select
 from suite.plan.outdated import commands, outdated, resting

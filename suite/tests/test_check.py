@@ -6,6 +6,7 @@ import h5py
 import pytest
 
 from suite import check, store
+from suite.gate import bounds
 
 
 def runs(**errors):
@@ -18,7 +19,7 @@ def runs(**errors):
 
 
 def outcomes(expect, **errors):
-    return [(row["run"], row["kept"]) for row in check.judge(expect, runs(**errors))]
+    return [(row["run"], row["kept"]) for row in bounds.judge(expect, runs(**errors))]
 
 
 def test_bounds():
@@ -44,7 +45,7 @@ def metrics(tmp_path):
         with h5py.File(path, "w") as file:
             for where, run in runs(**errors).items():
                 store.write_group(file.create_group(where), run)
-            file["verdict"] = json.dumps(check.judge(expect or {}, runs(**errors)))
+            file["verdict"] = json.dumps(bounds.judge(expect or {}, runs(**errors)))
         return str(path)
 
     return make
@@ -64,13 +65,32 @@ def test_command_line_passes_fails_and_writes_only_a_pass(metrics, capsys, tmp_p
 
 
 def test_reference_catches_a_regression(metrics, capsys):
-    before, now = metrics("before", a=4.0, b=2.0), metrics("now", a=4.4, b=1.0)
-    check.main([now, "--reference", before, "--tolerance", "0.5"])
+    before = metrics("before", a=4.0, b=2.0)
+    check.main([metrics("near", a=4.4, b=1.0), "--reference", before])
+    assert "kept ?  trial/a/train  test_error: +0.40 points, no interval by so few seeds, 1 seed" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        check.main([now, "--reference", before])
-    assert "MISSED  trial/a/train" in capsys.readouterr().out
+        check.main([metrics("far", a=7.0, b=1.0), "--reference", before])
+    assert "MISSED  trial/a/train  test_error: +3.00 points" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         check.main([metrics("fewer", a=4.0), "--reference", before])
-    assert "MISSED  trial/b/train  test_error missing" in capsys.readouterr().out
+    assert "MISSED  trial/b/train  test_error: missing; it was 2" in capsys.readouterr().out
     with pytest.raises(ValueError, match="share no run"):
-        check.main([now, "--reference", metrics("other", c=1.0)])
+        check.main([metrics("far2", a=7.0), "--reference", metrics("other", c=1.0)])
+
+
+def test_on_github_misses_are_annotations_and_the_summary_is_appended(metrics, capsys, tmp_path, monkeypatch):
+    bound = {"trial/*": {"test_error": {"at_most": 5.0}}}
+    page = tmp_path / "summary.md"
+    page.write_text("before\n")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    with pytest.raises(SystemExit):
+        check.main([metrics("bad", bound, a=6.0)])
+    assert "::error title=trial/a::test_error 6 ≤ 5" in capsys.readouterr().out
+    assert page.read_text().splitlines()[1].startswith("**") and "| MISSED | trial/a |" in page.read_text()
+
+
+@pytest.mark.parametrize("option", ["--tolerance=-1", "--worst=nan", "--slower=0.5"])
+def test_limits_that_make_no_sense_are_one_line(metrics, option):
+    with pytest.raises(ValueError, match=f"{option.partition('=')[0]}: found .*; allowed: [01] or more"):
+        check.main([metrics("good", a=4.0), option])
