@@ -1,0 +1,59 @@
+"""`python -m reports.site OUT METRICS…`: the reports of several metrics files, and a page that lists them; to be published as they lie."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bionas.files import replacing
+from reports.numbers import tables
+from reports.page import assets
+from reports.page.page import render
+
+PUBLISHED = Path("benchmarks/published")
+
+
+def index(found: Sequence[tuple[str, tables.Results]]) -> str:
+    """Return the page that lists reports: (file name, results)."""
+    environment = Environment(loader=FileSystemLoader(assets.HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template("index.html.j2").render(found=found, css=assets.styles(), policy=assets.policy([]))
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m reports.site", description="Render several metrics files, and a page that lists them.")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument(
+        "metrics", type=Path, nargs="*", help=f"results/<benchmark>/metrics.h5, or published ones (default: all in {PUBLISHED}/)"
+    )
+    args = parser.parse_args(argv)
+    files = args.metrics or sorted(PUBLISHED.glob("*.h5.xz"))
+    if not files:
+        raise ValueError(f"{PUBLISHED}: no metrics files here; name some")
+    args.out.mkdir(parents=True, exist_ok=True)
+    found: list[tuple[str, tables.Results]] = []
+    for file in files:
+        results = tables.read(file)
+        name = f"{results.benchmark}.html"
+        if name in [other for other, _ in found]:
+            raise ValueError(f"{file}: another file is of benchmark {results.benchmark!r}, too")
+        _write(args.out / name, render(results))
+        found.append((name, results))
+        print(f"{args.out / name}: from {file}", flush=True)
+    _write(args.out / "index.html", index(found))
+    print(f"{args.out / 'index.html'}: lists {len(found)} reports")
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"reports.site: {error}")
