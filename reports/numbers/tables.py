@@ -166,11 +166,15 @@ class Block:
     def _is_baseline(self, other: Variant, variant: Variant) -> bool:
         return other.rules == ("searched" if variant.is_cell else "bp") and (not variant.is_cell or other.name == variant.name)
 
-    def difference(self, variant: Variant, metric: str) -> str:
-        """Return the paired difference to BP, or to the same cell as searched; or a dash."""
+    def paired(self, variant: Variant, metric: str) -> Difference:
+        """Return the paired difference to BP, or to the same cell as searched; of no seeds where it is the baseline itself, or there is none."""
         same = [v for v in self.variants if v.protocols[:1] == variant.protocols[:1]]
         baseline = next((v for v in same if self._is_baseline(v, variant)), variant)
-        return "–" if baseline is variant else str(Difference.paired(variant.by_seed(metric), baseline.by_seed(metric)))
+        return Difference.paired({} if baseline is variant else variant.by_seed(metric), baseline.by_seed(metric))
+
+    def difference(self, variant: Variant, metric: str) -> str:
+        """Write the paired difference, or a dash."""
+        return str(self.paired(variant, metric))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 HERE = Path(__file__).parent
-STYLES = ("style.css",)
-SCRIPTS: tuple[str, ...] = ()
+STYLES = ("style.css", "tables.css")
+SCRIPTS: tuple[str, ...] = ("vendor/dataTables.min.js", "tables.js")
 
 
 def styles() -> Markup:

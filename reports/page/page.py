@@ -38,6 +38,7 @@ def render(results: tables.Results) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {word: getattr(writing, word) for word in ("si", "duration", "setting", "fixed", "interval", "p_value")}
+    environment.filters |= {word: getattr(writing, word) for word in ("full", "measured", "slug", "shortened")}
     environment.filters |= {"metric": attacked.metric_words}
     comparisons = paper.compare(results)
     tried = rates.tried(results)
@@ -58,6 +59,7 @@ def render(results: tables.Results) -> str:
         scripts=scripts,
         policy=assets.policy(scripts),
         claims=tested,
+        questions=claims.questions(tested),
         family=claims.family(results),
         networks=_networks(results),
         tried=tried,
