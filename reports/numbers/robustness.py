@@ -92,6 +92,11 @@ class Part:
     planned: tuple[Attack, ...]
     by_variant: tuple[tuple[Variant, tuple[Network, ...]], ...]
 
+    @property
+    def seeds(self) -> list[int]:
+        """How many seeds of each variant were attacked."""
+        return [len({network.unit for network in networks}) for _, networks in self.by_variant]
+
     def tables(self, points: bool = False) -> list[Table]:
         """Return a table for every budget; with `points`, for those that only points of curves have."""
         return [table for budget in budgets(self.planned)[points] if (table := self._table(budget))]

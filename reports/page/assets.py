@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 HERE = Path(__file__).parent
 STYLES = ("style.css",)
-SCRIPTS: tuple[str, ...] = ()
+SCRIPTS: tuple[str, ...] = ("page.js",)
 
 
 def styles() -> Markup:

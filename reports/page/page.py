@@ -14,6 +14,8 @@ from reports.numbers import (
     attacked,
     claims,
     composition,
+    findings,
+    gaps,
     improvement,
     masking,
     met,
@@ -38,16 +40,25 @@ def render(results: tables.Results) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {word: getattr(writing, word) for word in ("si", "duration", "setting", "fixed", "interval", "p_value")}
-    environment.filters |= {"metric": attacked.metric_words}
+    environment.filters |= {"metric": lambda name: attacked.metric_in_full(name, results.attacks)}
     comparisons = paper.compare(results)
     tried = rates.tried(results)
     tables_met, others = met.split(comparisons)
     tested, parts = claims.claims(results), robustness.parts(results)
+    masked, missing = masking.verdicts(parts), gaps.gaps(results)
+    found, more = findings.split(findings.findings(results, tested, masked, comparisons))
     scripts = assets.scripts()
     missed = [row for row in results.verdict if not row["kept"]]
     return environment.get_template("report.html.j2").render(
         results=results,
         missed=missed,
+        findings=found,
+        more_findings=more,
+        gaps=missing,
+        listed=gaps.listed,
+        search_gaps=[gap for group in results.searches for gap in missing.of_search(group)],
+        missing=gaps.missing(results),
+        attack_words={attack.label: attack.words for attack in attacked.attacks(results)},
         selected_on_test=any("selected on test" in str(run.metrics.get("test_error_of")) for run in results.runs),
         charts=charts,
         names=names,
@@ -67,7 +78,8 @@ def render(results: tables.Results) -> str:
         compositions=composition.compositions(results),
         improvements=improvement.improvements(results),
         attacked=parts,
-        masked=masking.verdicts(parts),
+        not_attacked=gaps.attacks_not_run(results, missing),
+        masked=masked,
         same_images=robustness.same_images(parts),
         compared=any(claim.named["metric"].startswith(("worst_case", "robust")) for claim in tested),
         way_words=attacked.way_words,
