@@ -73,7 +73,7 @@ def metric_in_full(name: str, planned: Mapping[str, Mapping[str, Any]]) -> str:
     one = re.fullmatch(r"robust_accuracy_(.+)_([^_]+)", name)
     known = one and planned.get(one[1])
     if not one or not known:
-        return FULL.get(name) or metric_words(name)
+        return FULL.get(name) or metric_words(name).replace("worst case", "worst-case accuracy")
     return f"robust accuracy, {one[1]} ({Budget.of(known['attack'], known['parameters']).words}) {way_words(one[2])}"
 
 

@@ -16,7 +16,7 @@ from bionas import catalog
 from reports.numbers import attacked, improvement, masking, met, paper, ranking, spread
 from reports.numbers.attacked import Share, left_by
 from reports.numbers.claims import Claim
-from reports.numbers.names import RULES, anchor, full, network, number, place, spell, under
+from reports.numbers.names import anchor, full, network, number, place, rules, spell, under
 from reports.numbers.statistics import Difference
 from reports.numbers.tables import Block, Results, Variant
 from reports.numbers.writing import level, p_value, signed
@@ -104,7 +104,7 @@ def _compared(results: Results, claim: Claim, several: bool, tone: str) -> Findi
     (ours, of), (theirs, against) = (named[side].rsplit("/", 1) for side in ("of", "against"))
     data = f"{named['dataset']}, {', '.join(named['protocols'])}" if several else named["dataset"]
     about = f"{network(ours)} on {data}" if ours == theirs else data
-    sides = [under(rules) if ours == theirs else f"{network(name)} {under(rules)}" for name, rules in ((ours, of), (theirs, against))]
+    sides = [under(one) if ours == theirs else f"{network(name)} {under(one)}" for name, one in ((ours, of), (theirs, against))]
     words = _by_how_much(results, named["metric"], difference.mean, *sides, ours == theirs)
     assert ends is not None  # told apart, a tie, or at least an interval
     found = f"{words} {signed(ends)}, {level(claim.step.level)}, {number(difference.n, 'seed')}"
@@ -131,16 +131,16 @@ def _by_how_much(results: Results, metric: str, difference: float, of: str, agai
 def _contrast(results: Results, ours: tuple[str, str], theirs: tuple[str, str]) -> str:
     """Name what two sides differ in."""
     methods = {group.name: catalog.base(group.method) for group in results.searches}
-    alike, rules = ours[0] == theirs[0], {ours[1], theirs[1]}
-    if "shuffled" in rules:
+    alike, both = ours[0] == theirs[0], {ours[1], theirs[1]}
+    if "shuffled" in both:
         return "Mixed against shuffled rules"
-    if rules & {"random", "uninformed"} or (not alike and "random" in (methods.get(ours[0]), methods.get(theirs[0]))):
+    if both & {"random", "uninformed"} or (not alike and "random" in (methods.get(ours[0]), methods.get(theirs[0]))):
         return "Searched against controls"
-    if rules == {"searched"}:
+    if both == {"searched"}:
         return "Search against search"
-    if "searched" in rules:
+    if "searched" in both:
         return "Mixed against one rule"
-    return "Rules beside BP" if "bp" in rules and alike else "Rule against rule"
+    return "Rules beside BP" if "bp" in both and alike else "Rule against rule"
 
 
 def _unclaimed(claims: Sequence[Claim], rest: Sequence[Claim]) -> Finding:
@@ -149,7 +149,7 @@ def _unclaimed(claims: Sequence[Claim], rest: Sequence[Claim]) -> Finding:
     for claim in rest:
         reason = claim.words.partition(":")[0]
         why[reason] = why.get(reason, 0) + 1
-    reasons = "; ".join(words if len(why) == 1 else f"{count} × {words}" for words, count in why.items())
+    reasons = "; ".join(words if len(why) == 1 else f"for {count} of them {words}" for words, count in why.items())
     head = f"{len(rest)} of {number(len(claims), 'named comparison')} {'allows' if len(rest) == 1 else 'allow'} no claim"
     text = f"{head}: {reasons} (an interval takes {INTERVAL_SEEDS}, a claim {CLAIM_SEEDS} seeds)"
     return Finding("No claim", _data(rest), text, NOTHING, min(claim.difference.n for claim in rest), "comparisons")
@@ -194,7 +194,7 @@ def _who(rows: Sequence[masking.Row]) -> str:
     by: dict[str, list[str]] = {}
     for row in rows:
         by.setdefault(network(row.variant.name), []).append(under(row.variant.rules))
-    return "; ".join(f"{name} {', '.join(dict.fromkeys(rules)).replace(', under ', ', ')}" for name, rules in by.items())
+    return "; ".join(f"{name} {', '.join(dict.fromkeys(found)).replace(', under ', ', ')}" for name, found in by.items())
 
 
 def _each(rows: Sequence[masking.Row]) -> str:
@@ -333,7 +333,7 @@ def _beside_bp(results: Results, claims: Sequence[Claim]) -> Iterator[Finding]:
     for block in results.blocks:
         for bp in block.variants if block.network != "cells" else ():
             if bp.rules == "bp":
-                others = [v for v in block.variants if v.rules in RULES and v.protocols == bp.protocols and v.rules != "bp"]
+                others = [v for v in block.variants if v.rules in rules() and v.protocols == bp.protocols and v.rules != "bp"]
                 yield from _costs(block, bp, [v for v in others if (block.dataset, _pair(v, bp)) not in named])
 
 

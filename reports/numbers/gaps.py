@@ -56,7 +56,7 @@ class Gaps:
 
     def of_search(self, group: SearchGroup) -> list[Gap]:
         found = ((seed, "search", _run_status(group.runs, seed) or self.status(f"search/{id}", "search")) for seed, id in group.planned.items())
-        return _joined(group.label, len(group.planned), found)
+        return _joined(group.label, len(group.planned), ((seed, stage, words) for seed, stage, words in found if words))
 
     def _of_trials(self, variant: Variant) -> Iterator[tuple[int, str, str]]:
         for seed, id in variant.planned.items():

@@ -36,13 +36,13 @@ def interval(ends: tuple[float, float] | None, digits: str = ".1f") -> str:
 
 
 def signed(ends: tuple[float, float], digits: int = 2) -> str:
-    """(-1.23, 4.56) → [−1.23, +4.56], as in a sentence."""
-    return "[" + ", ".join(f"{end:+.{digits}f}".replace("-", "−") for end in ends) + "]"
+    """(-1.23, 4.56) → [−1.23, +4.56], as in a sentence: no line ends in it."""
+    return "[" + ",\xa0".join(f"{end:+.{digits}f}".replace("-", "−") for end in ends) + "]"
 
 
 def level(level: float) -> str:
     """0.05 → 95 %: how sure an interval at that level is."""
-    return f"{100 - 100 * level:.4g} %"
+    return f"{100 - 100 * level:.4g}\xa0%"
 
 
 def status(words: str) -> str:

@@ -39,7 +39,7 @@ def render(results: tables.Results) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {word: getattr(writing, word) for word in ("si", "duration", "setting", "fixed", "interval", "p_value")}
+    environment.filters |= {word: getattr(writing, word) for word in ("si", "duration", "setting", "fixed", "interval", "p_value", "status")}
     environment.filters |= {"metric": lambda name: attacked.metric_in_full(name, results.attacks)}
     comparisons = paper.compare(results)
     tried = rates.tried(results)
@@ -90,6 +90,7 @@ def render(results: tables.Results) -> str:
         where=met.where,
         caveats=list(dict.fromkeys(c.cited.caveat for c in comparisons if c.cited.caveat)),
         provenance=_shared_provenance(results),
+        devices=_devices(results),
         seconds=sum(float(run.timings.get("seconds", 0)) for run in results.runs),
     )
 
@@ -99,6 +100,12 @@ def _networks(results: tables.Results) -> list[tuple[str, float, tuple[float, fl
     trains = [run for block in results.blocks for variant in block.variants for run in variant.trains.values() if run.status == "ok"]
     found = [(run, tables.images_of(run, "test_error")) for run in trains if "test_error" in run.metrics]
     return [(run.id, run.metrics["test_error"], proportion(run.metrics["test_error"], images)) for run, images in found if images]
+
+
+def _devices(results: tables.Results) -> list[str]:
+    """Return what jobs ran on, without how many epochs where: `NVIDIA H100 for 84 of 100 epochs, then cpu` is two of them."""
+    said = (str(run.provenance.get("device", "")) for run in results.runs)
+    return list(dict.fromkeys(part.partition(" for ")[0] for words in said for part in words.split(", then ") if part))
 
 
 def _shared_provenance(results: tables.Results) -> dict[str, list[str]]:
