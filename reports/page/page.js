@@ -54,7 +54,7 @@
 
   // A link opens whatever its target is folded into.
   const reveal = () => {
-    let id = location.hash.slice(1);
+    let id = location.hash.slice(1).split("&")[0]; // what follows is a table's state
     try { id = decodeURIComponent(id); } catch { /* as it stands */ }
     const target = id && document.getElementById(id);
     if (!target) return;
@@ -70,7 +70,7 @@
   // On paper everything is unfolded, but for lists of runs that would fill a ream.
   let folded = [];
   addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open])")].filter((one) => one.querySelectorAll("tr").length <= 400);
+    folded = [...document.querySelectorAll("details:not([open])")].filter((one) => !one.closest(".tools") && one.querySelectorAll("tr").length <= 400);
     folded.forEach((one) => { one.open = true; });
   });
   addEventListener("afterprint", () => { folded.forEach((one) => { one.open = false; }); });
