@@ -55,7 +55,9 @@ class Gaps:
         return _joined(what, len(variant.seeds), self._of_trials(variant))
 
     def of_search(self, group: SearchGroup) -> list[Gap]:
-        found = ((seed, "search", _run_status(group.runs, seed) or self.status(f"search/{id}", "search")) for seed, id in group.planned.items())
+        found = (
+            (seed, "search", _run_status(group.runs, seed) or self.status(f"search/{id}", "search")) for seed, id in group.planned.items()
+        )
         return _joined(group.label, len(group.planned), ((seed, stage, words) for seed, stage, words in found if words))
 
     def _of_trials(self, variant: Variant) -> Iterator[tuple[int, str, str]]:

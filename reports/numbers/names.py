@@ -26,7 +26,12 @@ COLOURS |= {"searched": "#1f2933", "shuffled": "#9aa5b1", "uninformed": "#b8a9c9
 SPARE = "#e69f00"
 
 NETWORKS = {"resnet20": "ResNet-20", "resnet56": "ResNet-56", "lenet": "LeNet"}  # as papers have them; every other keeps its name
-AS = {"searched": "as searched", "shuffled": "with its rules shuffled", "uninformed": "with an uninformed α", "random": "with random genotypes"}
+AS = {
+    "searched": "as searched",
+    "shuffled": "with its rules shuffled",
+    "uninformed": "with an uninformed α",
+    "random": "with random genotypes",
+}
 
 
 def colour(rules: str) -> str:

@@ -39,7 +39,9 @@ def render(results: tables.Results) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {word: getattr(writing, word) for word in ("si", "duration", "setting", "fixed", "interval", "p_value", "status")}
+    environment.filters |= {
+        word: getattr(writing, word) for word in ("si", "duration", "setting", "fixed", "interval", "p_value", "status")
+    }
     environment.filters |= {"metric": lambda name: attacked.metric_in_full(name, results.attacks)}
     comparisons = paper.compare(results)
     tried = rates.tried(results)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from reports import render
 from reports.numbers import claims, findings, masking, paper, robustness, tables
-from reports.numbers.findings import CLAIM, DESCRIBES, DETAIL, NOTHING, TIE
+from reports.numbers.sentences import CLAIM, DESCRIBES, DETAIL, NOTHING, TIE, Finding
 from reports.tests.attacked import attack, left, network
 from reports.tests.test_claims import named, networks
 from reports.tests.test_improvement import cell
@@ -214,7 +214,8 @@ def test_a_masked_network_is_named_with_the_attack_that_broke_it_and_its_worst_c
     assert stats.binomtest(59, 59).pvalue < 0.05 / 2  # 59 images that only the true gradient breaks
     low, high = stats.binomtest(3, 100).proportion_ci(method="exact")
     words = "masked: within ε = 8/255 in L∞ its own gradient leaves 62.0 %, pgd@standard through the true gradient 3.0 %. "
-    words += f"The worst case over all attacks within ε = 8/255 in L∞ leaves 3.0 % of images [{100 * low:.1f}, {100 * high:.1f}], 95 %, 100 images"
+    words += "The worst case over all attacks within ε = 8/255 in L∞ leaves 3.0 % of images "
+    words += f"[{100 * low:.1f}, {100 * high:.1f}], 95 %, 100 images"
     assert plain(str(masked)) == f"ResNet-20 under FA on digits: {words}" and masked.link == "masking"
     (unmasked,) = [finding for finding in told if finding.tone == DESCRIBES]
     assert "1 of 2 attacked networks shows no sign of masking, which is no proof that there is none: ResNet-20 under uSF" in unmasked.text
@@ -227,7 +228,9 @@ def test_outcomes_that_swap_their_labels_are_no_longer_masked(metrics):
 def test_several_masked_networks_are_named_together_first(metrics):
     told = found(metrics([network(rule, 0, PGD, outcomes(62, i)) for i, rule in enumerate(("fa", "usf", "brsf", "frsf"))]), robust=True)
     assert "4 of 4 attacked networks (1 seed each) are masked: ResNet-20 under FA, uSF, brSF, frSF." in told[0].text
-    assert [finding.about for finding in told if finding.tone == CLAIM][1:] == [f"ResNet-20 under {rule} on digits" for rule in ("FA", "uSF")]
+    assert [finding.about for finding in told if finding.tone == CLAIM][1:] == [
+        f"ResNet-20 under {rule} on digits" for rule in ("FA", "uSF")
+    ]
 
 
 def test_what_cannot_be_judged_says_why(metrics):
@@ -242,7 +245,9 @@ def test_a_printed_number_outside_is_told_without_blame_and_inside_is_counted(me
     """FA selected: 14.1 ± 4.3027 · 0.1 · √(4/3); 13.06 is printed. BP's 9.20 lies inside."""
     told = [finding for finding in found(metrics([*LENET_BP, *LENET_FA])) if finding.kind == "Against the paper"]
     assert "1 of 2 printed numbers lies inside where one more of ours would (95 %, 3 seeds), 1 outside" in told[0].text
-    words = "ours errs 1.04 points more than the printed 13.06 (test error of the best epoch), which lies outside where one more of ours would "
+    words = (
+        "ours errs 1.04 points more than the printed 13.06 (test error of the best epoch), which lies outside where one more of ours would "
+    )
     assert plain(told[1].text).startswith(words + "[13.60, 14.60], 95 %, 3 seeds") and "LeNet FA" in told[1].about
     assert all(finding.link == "paper" and finding.tone == DESCRIBES for finding in told)
 
@@ -275,7 +280,7 @@ def test_where_the_spread_comes_from_is_told_from_three_groups_on(metrics):
 
 
 def made(tone, kind="k"):
-    return findings.Finding(kind, "", tone, tone, 5, "accuracy")
+    return Finding(kind, "", tone, tone, 5, "accuracy")
 
 
 def test_eight_are_shown_claims_first_with_room_for_other_kinds_and_no_detail():

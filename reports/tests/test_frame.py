@@ -144,7 +144,7 @@ def test_contents_follow_what_is_read_and_their_links_lead_under_the_bar(opened,
         over = bar["y"] + bar["height"] if width < 1740 else 0
         assert over <= heading["y"] < 400
         link = current.bounding_box()
-        assert 0 <= link["x"] and link["x"] + link["width"] <= width  # in sight
+        assert link["x"] >= 0 and link["x"] + link["width"] <= width  # in sight
     if width == 1920:
         assert page.locator("main").bounding_box()["x"] >= page.locator("#contents").bounding_box()["x"] + 150
         assert page.locator("main").bounding_box()["width"] >= 1450

@@ -3,6 +3,7 @@
 import json
 import re
 from html import unescape
+from itertools import pairwise
 
 import h5py
 import pytest
@@ -89,7 +90,10 @@ def test_with_zero_runs_every_block_stands_and_nothing_is_drawn_or_claimed(metri
     page = page_of(path)
     words = text(page)
     assert "9 of 9 results missing" in words and "5 not run yet, 4 waiting for another" in words
-    assert "ResNet-20 on digits: 2 rules × 0 of 2 seeds" in words and "Not run yet: BP, FA : training missing (not run yet), all seeds" in words
+    assert (
+        "ResNet-20 on digits: 2 rules × 0 of 2 seeds" in words
+        and "Not run yet: BP, FA : training missing (not run yet), all seeds" in words
+    )
     assert "Searches that are not here: darts-bio : search missing (not run yet), seed 0" in words
     assert "Nothing has been trained yet, so nothing is found" in words
     assert not re.search(r"\bnan\b", words.partition("Findings")[2].partition("Provenance")[0]) and "Traceback" not in words
@@ -116,13 +120,15 @@ def test_a_whole_benchmark_says_nothing_of_gaps(metrics):
 
 
 def test_every_headline_names_network_data_and_n(metrics):
-    page = page_of(metrics([*TRIALS, *(trial("searched", seed, 3.0, parent="darts") for seed in range(2))], searches=[search(0), search(1)]))
+    page = page_of(
+        metrics([*TRIALS, *(trial("searched", seed, 3.0, parent="darts") for seed in range(2))], searches=[search(0), search(1)])
+    )
     heads = re.findall(r"<h[23][^>]*>([^<]*)<", page)
     assert "ResNet-20 on digits: 2 rules × 2 seeds" in heads and "Networks from genotypes on digits: 1 network × 2 seeds" in heads
     assert "ResNet-20 on digits: robust accuracy, %, of 2 rules × 2 seeds, 2 images each" in heads
     assert "Searches: 1 × 2 seeds on digits" in heads
     levels = [int(level) for level in re.findall(r"<h([1-6])", page)]
-    assert levels[0] == 1 and levels.count(1) == 1 and all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert levels[0] == 1 and levels.count(1) == 1 and all(after - before <= 1 for before, after in pairwise(levels))
 
 
 def test_attacks_stand_with_their_budget_where_those_of_several_meet(metrics):
