@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -37,6 +38,8 @@ class Claim:
         n = self.difference.n
         if n < INTERVAL_SEEDS:
             return f"{n} seed{'s' if n != 1 else ''}: no interval" if n else "no seeds yet"
+        if math.isnan(self.difference.mean):
+            return "not a number in every seed: no claim"
         if not self.difference.testable:
             return "the same in every seed: no claim"
         if n < CLAIM_SEEDS:

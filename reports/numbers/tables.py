@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reports.numbers.names import RULES
+from reports.numbers.names import rules
 from reports.numbers.statistics import Difference, Summary, proportion
 from suite import store
 
@@ -30,6 +30,7 @@ class Variant:
     of_seed: Mapping[int, int] = field(default_factory=dict)  # the definition's seed of those that are retrainings
     tuning: Sequence[tuple[float, Sequence[str]]] = ()  # the runs that chose its learning rate, by rate
     parents: Mapping[int, str | None] = field(default_factory=dict)  # the search whose genotype it is, by seed
+    planned: Mapping[int, str] = field(default_factory=dict)  # the trials that it was planned to be, by seed
 
     @property
     def name(self) -> str:
@@ -67,6 +68,11 @@ class Variant:
         return {seed: sum(found) / len(found) for seed, found in self.by_retraining(name).items()}
 
     @property
+    def seeds(self) -> set[int]:
+        """The definition's seeds that it was planned for."""
+        return {self.of_seed.get(seed, seed) for seed in self.planned}
+
+    @property
     def all_runs(self) -> list[store.Run]:
         return [*self.trains.values(), *self.evaluations.values()]
 
@@ -99,9 +105,10 @@ class Variant:
 
     @property
     def layers(self) -> dict[str, tuple[Summary, Summary]]:
-        """Return {rule: (layers, weights)} over seeds, without the rules that none follows."""
+        """Return {rule: (layers, weights)} over seeds, without the rules that none follows; of a rule that the catalog lost, too."""
+        said = {name.removeprefix("layers_"): None for run in self.trains.values() for name in run.metrics if name.startswith("layers_")}
         found = {}
-        for rule in RULES:
+        for rule in dict.fromkeys([*rules(), *said]):
             layers = self.metric(f"layers_{rule}")
             if layers.n and layers.mean:
                 found[rule] = (layers, self.metric(f"weights_{rule}"))
@@ -127,6 +134,7 @@ class SearchGroup:
     protocols: tuple[str, ...]
     settings: Mapping[str, Any]
     runs: Mapping[int, store.Run]  # by seed
+    planned: Mapping[int, str] = field(default_factory=dict)  # its searches' ids, by seed
 
     @property
     def label(self) -> str:
@@ -252,11 +260,17 @@ def read(path: Path) -> Results:
         }
         of_seed = {t["seed"]: t["of_seed"] for t in trials if "of_seed" in t}
         parents = {t["seed"]: t["parent"] for t in trials}
-        variant = Variant(**parts, of_seed=of_seed, parents=parents, trains=by_stage["train"], evaluations=by_stage["evaluation"])
+        planned = {t["seed"]: t["id"] for t in trials}
+        trains, evaluations = by_stage["train"], by_stage["evaluation"]
+        variant = Variant(**parts, of_seed=of_seed, parents=parents, planned=planned, trains=trains, evaluations=evaluations)
         blocks.setdefault((variant.dataset, "cells" if variant.is_cell else variant.network), []).append(variant)
     same = ("dataset", "name", "method", "rule_set", "protocols", "settings")
     searches = [
-        SearchGroup(**parts, runs={s["seed"]: runs[f"search/{s['id']}"] for s in group if f"search/{s['id']}" in runs})
+        SearchGroup(
+            **parts,
+            runs={s["seed"]: runs[f"search/{s['id']}"] for s in group if f"search/{s['id']}" in runs},
+            planned={s["seed"]: s["id"] for s in group},
+        )
         for parts, group in _grouped(plan["searches"], same)
     ]
     return Results(

@@ -40,6 +40,22 @@ def interval(ends: tuple[float, float] | None, digits: str = ".1f") -> str:
     return f"[{ends[0]:{digits}}, {ends[1]:{digits}}]" if ends else ""
 
 
+def signed(ends: tuple[float, float], digits: int = 2) -> str:
+    """(-1.23, 4.56) → [−1.23, +4.56], as in a sentence: no line ends in it."""
+    return "[" + ",\xa0".join(f"{end:+.{digits}f}".replace("-", "−") for end in ends) + "]"
+
+
+def level(level: float) -> str:
+    """0.05 → 95 %: how sure an interval at that level is."""
+    return f"{100 - 100 * level:.4g}\xa0%"
+
+
+def status(words: str) -> str:
+    """skipped(parent diverged) → skipped (parent diverged)."""
+    head, bracket, rest = words.partition("(")
+    return f"{head.strip()} ({rest}" if bracket else words
+
+
 def p_value(p: float) -> str:
     if p != p:
         return "–"

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 HERE = Path(__file__).parent
 STYLES = ("style.css", "tables.css")
-SCRIPTS: tuple[str, ...] = ("vendor/dataTables.min.js", "tables.js")
+SCRIPTS: tuple[str, ...] = ("page.js", "vendor/dataTables.min.js", "tables.js")
 
 
 def styles() -> Markup:

@@ -205,12 +205,12 @@ def test_searches_alone_make_a_page_without_empty_sections_and_are_told_apart_by
 def test_a_missed_bound_and_a_diverged_run_are_seen(metrics):
     row = {"run": "trial/x", "metric": "test_error", "bound": "at_most", "limit": 1.0, "found": None, "kept": False}
     text = page_of(metrics([*TRIALS, trial("usf", 0, 0, status="diverged")], [row]))
-    assert "1 of 1 bounds missed" in text and "seed 0: diverged" in text and "missing" in text
+    assert "1 of 1 bounds missed" in text and "<b>uSF</b>: training diverged, seed 0" in text and "missing" in text
 
 
 def test_everything_from_data_is_escaped(metrics):
     text = page_of(metrics(TRIALS))
-    assert "<script" not in text and "&lt;script&gt;alert(1)" in text
+    assert "<script>alert" not in text and "&lt;script&gt;alert(1)" in text
 
 
 class References(HTMLParser):

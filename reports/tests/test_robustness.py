@@ -239,7 +239,7 @@ def test_worst_cases_are_compared_by_name_over_seeds(metrics):
     (claim,) = claims.claims(tables.read(path))
     assert claim.words == "is higher" and claim.difference.mean == 10
     page = text(page_of(path))
-    assert "worst case within ε = 8/255 in L∞ 5 +10.00" in page and "on these images under Comparisons" in page
+    assert "worst-case accuracy within ε = 8/255 in L∞ 5 +10.00" in page and "on these images under Comparisons" in page
     assert "darts-bio, searched − darts-bio, shuffled (worst case within ε = 8/255 in L∞)" in summary.summary(tables.read(path))
 
 
