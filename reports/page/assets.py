@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
+import vl_convert
 from markupsafe import Markup
 
 HERE = Path(__file__).parent
-STYLES = ("style.css",)
-SCRIPTS: tuple[str, ...] = ()
+
+
+@cache
+def vega() -> str:
+    """Return the library that draws the interactive charts, as the converter of the static ones has it; only its name is left outside."""
+    return f"(() => {{{vl_convert.javascript_bundle('window.vega = vega;')}}})();"
+
+
+@cache
+def interpreter() -> str:
+    """Return what lets it evaluate expressions without `eval`: a module, made a script that reads from and adds to it."""
+    module = (HERE / "vendor/vega-interpreter.js").read_text(encoding="utf-8")
+    body = re.sub(r"^import (\{[^}]*\}) from 'vega-util';$", r"const \1 = vega;", module, flags=re.MULTILINE)
+    body = re.sub(r"^export \{ (\w+) as (\w+) \};$", r"window.vega = { ...vega, \2: \1 };", body, flags=re.MULTILINE)
+    return f"(() => {{\n{body}\n}})();"
+
+
+STYLES = ("style.css", "charts.css")
+SCRIPTS: tuple[str | Callable[[], str], ...] = (vega, interpreter, "charts.js")  # files, and what makes a script's text
 
 
 def styles() -> Markup:
@@ -20,7 +41,8 @@ def styles() -> Markup:
 
 def scripts() -> list[Markup]:
     """Return the content of every <script>, in order."""
-    return [Markup((HERE / name).read_text(encoding="utf-8").replace("</script", "<\\/script")) for name in SCRIPTS]
+    texts = [(HERE / one).read_text(encoding="utf-8") if isinstance(one, str) else one() for one in SCRIPTS]
+    return [Markup(text.replace("</script", "<\\/script")) for text in texts]
 
 
 def policy(found: list[Markup]) -> str:

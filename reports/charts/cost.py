@@ -1,0 +1,88 @@
+"""What accuracy costs: test error against multiply-adds, parameters, time, and what the search took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from reports.charts.chart import Panel, Row, draw
+from reports.charts.style import Series, coloured, looks, quantity, shaped, tips
+from reports.numbers.tables import Block, SearchGroup, Variant
+
+WIDTH, HEIGHT = 300, 220
+SHOWN = 60  # variants
+
+
+def cost(block: Block, searches: Iterable[SearchGroup] = ()) -> Markup:
+    """Draw a mark a variant and a small one a seed, for every cost in which the variants differ; nothing where they differ in none."""
+    spent = {run.id: float(run.metrics["multiply_adds"]) for group in searches for run in group.runs.values() if "multiply_adds" in run.metrics}
+    measures: dict[str, Callable[[Variant], Mapping[int, float]]] = {
+        "multiply-adds for an image": lambda variant: variant.by_seed("flops"),
+        "parameters": lambda variant: variant.by_seed("num_parameters"),
+        "seconds of training": _seconds,
+        "multiply-adds of the search": lambda variant: {s: spent[p] for s, p in variant.parents.items() if p in spent},
+    }
+    found = looks(block)[:SHOWN]
+    rows: list[Row] = []
+    panels = []
+    for title, measure in measures.items():
+        drawn = [row for variant, look in found for row in _rows(variant, look, title, measure(variant))]
+        costs = [row["cost"] for row in drawn if row["kind"] == "mean"]
+        if len(costs) > 1 and max(costs) > 1.001 * min(costs):  # type: ignore[type-var, operator]
+            rows += drawn
+            words = f"test error against {title}, from {min(costs):.3g} to {max(costs):.3g}"  # type: ignore[type-var, str-format]
+            panels.append(Panel(title.capitalize(), words, _spec([look for _, look in found], title), {"panel": title}))
+    if not panels:
+        return Markup("")
+    series = [Series(look.name, look.colour, (), look.shape) for _, look in found if any(row["series"] == look.name for row in rows)]
+    note = "Large marks are means over seeds, small ones seeds. Times are of the machines that runs happened to be on."
+    if len(block.variants) > len(found):
+        note = f"The first {len(found)} of {len(block.variants)} networks. {note}"
+    return draw(f"Cost against accuracy, {block.dataset}, {block.network}", rows, panels, series, note=note, heading="Test error, %, against what it costs")
+
+
+def _seconds(variant: Variant) -> dict[int, float]:
+    """Return the mean seconds of a training, by the definition's seed."""
+    found: dict[int, list[float]] = {}
+    for seed, run in variant.trains.items():
+        if run.status == "ok" and float(run.timings.get("seconds", 0)) > 0:
+            found.setdefault(variant.of_seed.get(seed, seed), []).append(float(run.timings["seconds"]))
+    return {seed: sum(each) / len(each) for seed, each in found.items()}
+
+
+def _rows(variant: Variant, look: Series, panel: str, costs: Mapping[int, float]) -> list[Row]:
+    errors = variant.by_seed("test_error")
+    seeds = sorted(errors.keys() & costs.keys())
+    base: Row = {"panel": panel, "series": look.name}
+    rows: list[Row] = [base | {"kind": "seed", "seed": seed, "cost": costs[seed], "value": errors[seed]} for seed in seeds]
+    if not rows:
+        return []
+    mean = {"cost": sum(costs[s] for s in seeds) / len(seeds), "value": sum(errors[s] for s in seeds) / len(seeds), "seeds": len(seeds)}
+    return [base | {"kind": "mean"} | mean, *rows]
+
+
+def _spec(series: list[Series], title: str) -> dict[str, Any]:
+    along, up = quantity("cost", title, type="log", nice=False, padding=12), quantity("value", "test error, %", padding=8)
+    along["axis"] = {"format": "~s", "tickCount": 4}
+    shown = tips(("series", "network"), ("value", "test error, %", ".2f"), ("cost", title, ".4~s"))
+    base = {"x": along, "y": up, "color": coloured(series), "shape": shaped(series)}
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "params": [{"name": "panel", "value": ""}],
+        "transform": [{"filter": "datum.panel === panel"}],
+        "layer": [
+            {
+                "transform": [{"filter": "datum.kind === 'seed'"}],
+                "mark": {"type": "point", "filled": True, "size": 14, "opacity": 0.45},
+                "encoding": {**base, "tooltip": shown + tips(("seed", "seed"))},
+            },
+            {
+                "transform": [{"filter": "datum.kind === 'mean'"}],
+                "mark": {"type": "point", "size": 70, "opacity": 1, "strokeWidth": 2},
+                "encoding": {**base, "tooltip": shown + tips(("seeds", "seeds", "d"))},
+            },
+        ],
+    }
