@@ -15,19 +15,26 @@ from markupsafe import Markup
 HERE = Path(__file__).parent
 
 
+# What vega-interpreter imports of vega-util, which the bundle keeps to itself.
+UTIL = """const isString = (value) => typeof value === "string";
+const ascending = (a, b) => (a == null || a < b ? (b == null ? 0 : -1) : b == null || a > b ? 1 : 0);
+const functions = Object.getOwnPropertyNames(Object.prototype).filter((name) => typeof Object.prototype[name] === "function");
+const DisallowedObjectProperties = new Set([...functions, "__proto__"]);"""
+
+
 @cache
 def vega() -> str:
     """Return the library that draws the interactive charts, as the converter of the static ones has it; only its name is left outside."""
-    return f"(() => {{{vl_convert.javascript_bundle('window.vega = vega;')}}})();"
+    return f"(() => {{{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}}})();"
 
 
 @cache
 def interpreter() -> str:
-    """Return what lets it evaluate expressions without `eval`: a module, made a script that reads from and adds to it."""
-    module = (HERE / "vendor/vega-interpreter.js").read_text(encoding="utf-8")
-    body = re.sub(r"^import (\{[^}]*\}) from 'vega-util';$", r"const \1 = vega;", module, flags=re.MULTILINE)
-    body = re.sub(r"^export \{ (\w+) as (\w+) \};$", r"window.vega = { ...vega, \2: \1 };", body, flags=re.MULTILINE)
-    return f"(() => {{\n{body}\n}})();"
+    """Return what lets it evaluate expressions without `eval`: a module, made a script."""
+    text = (HERE / "vendor/vega-interpreter.js").read_text(encoding="utf-8")
+    text = re.sub(r"^import \{[^}]*\} from 'vega-util';$", lambda _: UTIL, text, flags=re.MULTILINE)
+    text = re.sub(r"^export \{ (\w+) as expressionInterpreter \};$", r"window.vegaInterpreter = \1;", text, flags=re.MULTILINE)
+    return f"(() => {{\n{text}\n}})();"
 
 
 STYLES = ("style.css", "charts.css")

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const charts = document.querySelectorAll(".chart");
-  if (!charts.length || !window.vega || !window.IntersectionObserver) return;
+  if (!charts.length || !window.vegaEmbed || !window.IntersectionObserver) return;
 
   // The data stand in the page once: as the CSV behind the chart's link.
   const parse = (text, numbers) => {
@@ -69,11 +69,14 @@
     const place = document.createElement("div");
     place.className = "view";
     panel.append(place);
-    const view = new vega.View(vega.parse(spec, undefined, { ast: true }), {
-      expr: vega.expressionInterpreter,
+    const { view } = await vegaEmbed(place, spec, {
+      mode: "vega",
       renderer: "svg",
-      container: place,
-      logLevel: vega.Warn,
+      ast: true,
+      expr: window.vegaInterpreter,
+      actions: false,
+      defaultStyle: false,
+      logLevel: 1, // errors: a panel whose series are all switched off has no extent, and need not say so
       tooltip: show,
     });
     await view.signal("hidden", [...state.off]).runAsync();
