@@ -21,7 +21,7 @@ def errors(block: Block) -> Markup:
     if not found:
         return NOTHING
     rows: list[Row] = []
-    against = "searched" if block.network == "cells" else "BP"
+    against = "the same cell as searched" if block.network == "cells" else "BP"
     for variant, look in found:
         rows += _errors(variant, look)
         rows += _differences(block, variant, look)
@@ -30,14 +30,15 @@ def errors(block: Block) -> Markup:
     between = f"means between {min(means):.2f} and {max(means):.2f} %" if means else "no results yet"  # type: ignore[type-var, str-format]
     panels = [Panel("Test error, %", f"{len(found)} rows, {between}", _spec(series, "test error, %", "error", None), {"panel": "error"})]
     apart = [row["value"] for row in rows if row["panel"] == "difference" and row["kind"] == "mean"]
+    compared = [look for look in series if any(row["panel"] == "difference" and row["series"] == look.name for row in rows)]
     if apart:
         words = f"between {min(apart):+.2f} and {max(apart):+.2f} points"  # type: ignore[type-var, str-format]
-        spec = _spec(series, f"points more than {against} (left: errs less)", "difference", 0)
+        spec = _spec(compared, "difference, points (left of 0: errs less)", "difference", 0)
         panels.append(Panel(f"Difference to {against}, paired by seed", words, spec, {"panel": "difference"}))
     note = "Small marks are seeds, large ones means, lines 95 % intervals (from three seeds on)."
     if len(block.variants) > len(found):
         note = f"The first {len(found)} of {len(block.variants)} rows; all are in the table. {note}"
-    return draw(f"Test error by rule, {block.dataset}, {block.network}", rows, panels, series, note=note)
+    return draw(f"Test error by rule, {block.dataset}, {block.network}", rows, panels, note=note)
 
 
 def _errors(variant: Variant, look: Series) -> list[Row]:
@@ -54,8 +55,7 @@ def _differences(block: Block, variant: Variant, look: Series) -> list[Row]:
     base: Row = {"panel": "difference", "series": look.name}
     baseline = block.baseline(variant)
     if baseline is None or baseline is variant:
-        words = f"{look.name}: what the others stand against" if baseline is variant else look.name
-        return [base | {"kind": "name", "words": words}]
+        return []
     ours, theirs = variant.by_seed("test_error"), baseline.by_seed("test_error")
     difference = Difference.paired(ours, theirs)
     if not difference.n:
@@ -69,7 +69,6 @@ def _spec(series: list[Series], title: str, panel: str, zero: float | None) -> d
     names = [one.name for one in series]
     up = {"field": "series", "type": "nominal", "axis": None, "scale": {"domain": names, "paddingOuter": 0.3}, "title": None}
     along, colour, shape = quantity("value", title), coloured(series), shaped(series)
-    along["axis"] = {"format": "~g"}
     mean, seed = [{"filter": "datum.kind === 'mean'"}], [{"filter": "datum.kind === 'seed'"}]
     shown = tips(("series", "network"), ("value", title, "+.2f" if zero is not None else ".2f"))
     whole = shown + tips(("low", "from", ".2f"), ("high", "to", ".2f"), ("seeds", "seeds", "d"))

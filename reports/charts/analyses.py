@@ -11,7 +11,7 @@ from markupsafe import Markup
 from reports.charts.chart import NOTHING, Panel, draw
 from reports.charts.chart import Row as Drawn
 from reports.charts.curves import folded
-from reports.charts.lines import Axis, Line, multiples, over_seeds
+from reports.charts.lines import Axis, Line, multiples, over_seeds, powers
 from reports.charts.style import Series, coloured, looks, quantity, rule_shape, shade, shaped, tips
 from reports.numbers.analyses import Arrays, Row, stored
 from reports.numbers.names import RULES, spell
@@ -77,10 +77,10 @@ def variances(block: Block, rows: Sequence[Row]) -> Markup:
                 values = {"variance": variance.mean, "value": error.mean, "seeds": min(variance.n, error.n), "sd": up, "spread": spread}
                 ends = {"left": max(variance.mean - spread, 0.1 * variance.mean), "right": variance.mean + spread}  # a bar to 0 has no end
                 ends |= {"low": error.mean - up, "high": error.mean + up}
-                here.append({"panel": title, "series": found[id(row.variant)].name, "kind": ""} | values | ends)
+                here.append({"panel": title, "series": found[id(row.variant)].name, "kind": "mean"} | values | ends)
         if here:
             drawn += here
-            panels.append(Panel(title.capitalize(), f"test error against {title}", _scatter(shown, title), {"panel": title}))
+            panels.append(Panel(title.capitalize(), f"test error against {title}", _scatter(shown, title, *_ends(here)), {"panel": title}))
     series = [Series(look.name, look.colour, (), look.shape) for look in shown]
     title = f"Variance beside accuracy, {block.dataset}, {block.network}"
     return draw(title, drawn, panels, series, heading="Test error, %, against variance") if panels else NOTHING
@@ -134,6 +134,11 @@ def alignment(block: Block) -> Markup:
     return folded(figures)
 
 
+def _ends(rows: Sequence[Drawn]) -> tuple[float, float]:
+    found = [float(row[end]) for row in rows for end in ("left", "right")]  # type: ignore[arg-type]
+    return min(found), max(found)
+
+
 def _some(lines: Iterator[Line | None] | Sequence[Line | None]) -> list[Line]:
     return [line for line in lines if line]
 
@@ -142,7 +147,7 @@ def _along_depth(block: Block) -> Axis:
     return Axis("layer", "stem, cells, classifier" if block.network == "cells" else "layer, first to last", whole=True)
 
 
-def _depth(variant: Variant, look: Series, key: str, linear: bool, kind: str = "") -> Line | None:
+def _depth(variant: Variant, look: Series, key: str, linear: bool, kind: str = "mean") -> Line | None:
     """Return the mean over seeds, a place after the other; of other numbers of layers no mean can be made."""
     mean = np.ma.mean if linear else _geometric
     columns = [_along(arrays, key, mean) for arrays in stored(variant, "gradients").values()]
@@ -168,13 +173,13 @@ def _spread(kinds: Sequence[Series]) -> dict[str, Any]:
     colour = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": names, "range": colours}}
     shape = {**colour, "scale": {"domain": names, "range": [one.shape for one in kinds]}}
     x, up = quantity("layer", "layer, first to last", nice=False, padding=6), quantity("q5", None)
-    x["axis"], up["axis"] = {"tickMinStep": 1, "format": "d"}, {"format": "~g"}
+    x["axis"], up["axis"] = {"tickMinStep": 1, "format": "d"}, {}
     shown = tips(("name", "layer"), ("kind", "rule"), *((f"q{q}", f"{q} %", ".3~g") for q in (5, 25, 50, 75, 95)))
     thin = {"x": x, "y": up, "y2": {"field": "q95"}, "color": colour, "tooltip": shown}
     thick = {**thin, "y": {**up, "field": "q25"}, "y2": {"field": "q75"}}
     dot = {"x": x, "y": {**up, "field": "q50"}, "color": colour, "shape": shape, "tooltip": shown}
     return {
-        "width": 226,
+        "width": 222,
         "height": 150,
         "params": [{"name": "panel", "value": ""}],
         "transform": [{"filter": "datum.panel === panel"}],
@@ -186,9 +191,9 @@ def _spread(kinds: Sequence[Series]) -> dict[str, Any]:
     }
 
 
-def _scatter(series: Sequence[Series], title: str) -> dict[str, Any]:
+def _scatter(series: Sequence[Series], title: str, low: float, high: float) -> dict[str, Any]:
     x, up = quantity("variance", title, type="log", nice=False, padding=12), quantity("value", "test error, %", padding=8)
-    x["axis"] = {"format": "~g", "tickCount": 4}
+    x["axis"] = {"format": "~g", "values": powers(low, high)}
     shown = tips(("series", "network"), ("value", "test error, %", ".2f"), ("sd", "± sd", ".2f"), ("variance", title, ".3~g"), ("spread", "± sd", ".2~g"))
     base = {"x": x, "y": up, "color": coloured(series)}
     across = {**base, "x": {**x, "field": "left"}, "x2": {"field": "right"}}

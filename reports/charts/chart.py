@@ -82,7 +82,7 @@ def identifier(title: str) -> str:
 def plain(value: Any) -> str | float | int | None:
     """Return what JSON and CSV can hold: no NaN, no infinity, no types of numpy's."""
     if value is None or isinstance(value, str):
-        return value
+        return value or None  # CSV does not tell an empty text from none
     number = value.item() if hasattr(value, "item") else value
     return number if math.isfinite(number) else None
 
@@ -164,6 +164,7 @@ MARKS = {
     "triangle-right": '<path d="M16.5,6l-8,4.5v-9Z"/>',
     "triangle-left": '<path d="M7.5,6l8,4.5v-9Z"/>',
     "diamond": '<path d="M12,1l4,5l-4,5l-4,-5Z"/>',
+    "tick": '<path d="M10.5,0h3v12h-3Z"/>',
     "cross": '<path d="M10.5,2h3v2.5h2.5v3h-2.5v2.5h-3v-2.5h-2.5v-3h2.5Z"/>',
 }
 

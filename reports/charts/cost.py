@@ -8,7 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.charts.chart import Panel, Row, draw
-from reports.charts.style import Series, coloured, looks, quantity, shaped, tips
+from reports.charts.lines import powers
+from reports.charts.style import INK, Series, coloured, looks, quantity, shaped, tips
 from reports.numbers.tables import Block, SearchGroup, Variant
 
 WIDTH, HEIGHT = 300, 220
@@ -31,13 +32,14 @@ def cost(block: Block, searches: Iterable[SearchGroup] = ()) -> Markup:
         drawn = [row for variant, look in found for row in _rows(variant, look, title, measure(variant))]
         costs = [row["cost"] for row in drawn if row["kind"] == "mean"]
         if len(costs) > 1 and max(costs) > 1.001 * min(costs):  # type: ignore[type-var, operator]
+            _name_ends([row for row in drawn if row["kind"] == "mean"])
             rows += drawn
             words = f"test error against {title}, from {min(costs):.3g} to {max(costs):.3g}"  # type: ignore[type-var, str-format]
-            panels.append(Panel(title.capitalize(), words, _spec([look for _, look in found], title), {"panel": title}))
+            panels.append(Panel(title.capitalize(), words, _spec([look for _, look in found], title, min(costs), max(costs)), {"panel": title}))
     if not panels:
         return Markup("")
     series = [Series(look.name, look.colour, (), look.shape) for _, look in found if any(row["series"] == look.name for row in rows)]
-    note = "Large marks are means over seeds, small ones seeds. Times are of the machines that runs happened to be on."
+    note = "Large marks are means over seeds, small ones seeds; named are the cheapest and the best. Times are of the machines that runs happened to be on."
     if len(block.variants) > len(found):
         note = f"The first {len(found)} of {len(block.variants)} networks. {note}"
     return draw(f"Cost against accuracy, {block.dataset}, {block.network}", rows, panels, series, note=note, heading="Test error, %, against what it costs")
@@ -63,9 +65,19 @@ def _rows(variant: Variant, look: Series, panel: str, costs: Mapping[int, float]
     return [base | {"kind": "mean"} | mean, *rows]
 
 
-def _spec(series: list[Series], title: str) -> dict[str, Any]:
+def _name_ends(means: list[Row]) -> None:
+    """Mark the cheapest, of those the best, and the best, of those the cheapest, so that their names are written beside them."""
+    cheapest = min(means, key=lambda row: (row["cost"], row["value"]))
+    best = min(means, key=lambda row: (row["value"], row["cost"]))
+    costs = [float(row["cost"]) for row in means]  # type: ignore[arg-type]
+    middle = (min(costs) * max(costs)) ** 0.5
+    for row, up in ((cheapest, "above"), (best, "below")):
+        row["side"] = f"{up} {'left' if float(row['cost']) < middle else 'right'}"  # type: ignore[arg-type]
+
+
+def _spec(series: list[Series], title: str, low: float, high: float) -> dict[str, Any]:
     along, up = quantity("cost", title, type="log", nice=False, padding=12), quantity("value", "test error, %", padding=8)
-    along["axis"] = {"format": "~s", "tickCount": 4}
+    along["axis"] = {"format": "~s", "values": powers(low, high)}
     shown = tips(("series", "network"), ("value", "test error, %", ".2f"), ("cost", title, ".4~s"))
     base = {"x": along, "y": up, "color": coloured(series), "shape": shaped(series)}
     return {
@@ -84,5 +96,14 @@ def _spec(series: list[Series], title: str) -> dict[str, Any]:
                 "mark": {"type": "point", "size": 70, "opacity": 1, "strokeWidth": 2},
                 "encoding": {**base, "tooltip": shown + tips(("seeds", "seeds", "d"))},
             },
+            *(
+                {
+                    "transform": [{"filter": f"datum.side === '{up} {side}'"}],
+                    "mark": {"type": "text", "align": side, "dy": dy, "dx": -5 if side == "left" else 5, "fontSize": 10, "color": INK},
+                    "encoding": {"x": along, "y": up, "text": {"field": "series"}},
+                }
+                for side in ("left", "right")
+                for up, dy in (("above", -11), ("below", 13))
+            ),
         ],
     }

@@ -11,10 +11,10 @@ from reports.charts.chart import identifier, link
 from reports.charts.style import BACKGROUND, INK, MUTED, rule_dash, shade
 from reports.numbers.names import spell
 
-WIDTH, TOP, ROW = 340, 18, 78
+WIDTH, TOP, ROW = 348, 18, 78
 SPINE = WIDTH / 2  # where the nodes are
 BOX, TALL = 112, 22
-SIDES = (14 + BOX / 2, WIDTH - 14 - BOX / 2)  # the middles of the two operations of a node
+SIDES = (18 + BOX / 2, WIDTH - 18 - BOX / 2)  # the middles of the two operations of a node
 NAMES = {"normal": "normal cell", "reduce": "reduction cell"}
 
 
@@ -42,7 +42,7 @@ def _cell(genes: Sequence[Sequence[Any]], title: str) -> Markup:
     height = TOP + ROW * nodes + 62
     parts: list[Markup] = []
     boxes: list[Markup] = []
-    passing = {-1: 0, 1: 0}  # lines that pass by the nodes, on each side
+    passing = {-1: 0, 1: 0, -2: 0, 2: 0}  # lines that pass by, outside of the operations and beside the nodes, on each side
     for node in range(nodes):
         for side, (op, source) in zip((-1, 1), _sides(genes[2 * node : 2 * node + 2]), strict=False):
             edge, box = _operation(node, int(source), side, str(op), passing)
@@ -88,7 +88,7 @@ def _operation(node: int, source: int, side: int, op: str, passing: dict[int, in
             path = f"M{start:g},{TOP + 9:g}C{start:g},{top - 10:g} {x:g},{TOP + 9:g} {x:g},{top:g}"
         else:  # down the outer edge of the picture, on the operation's side
             passing[side] += 1
-            lane = SPINE + side * (SPINE - 3)
+            lane = SPINE + side * (SPINE - 14 + 4 * (passing[side] % 3))
             begin = start + (side if same else -side * 0.5) * 26
             path = f"M{begin:g},{TOP:g}C{lane:g},{TOP:g} {lane:g},{TOP + 10:g} {lane:g},{TOP + 40:g}V{y - 12:g}Q{lane:g},{y:g} {x + side * BOX / 2:g},{y:g}"
     else:
@@ -96,8 +96,8 @@ def _operation(node: int, source: int, side: int, op: str, passing: dict[int, in
         if source - 2 == node - 1:
             path = f"M{SPINE + side * 10:g},{start_y + 9:g}C{SPINE + side * 14:g},{top - 2:g} {x:g},{start_y + 12:g} {x:g},{top:g}"
         else:  # between the boxes and the nodes
-            lane = SPINE + side * (31 + 4 * (passing[side] % 3))
-            passing[side] += 1
+            lane = SPINE + side * (31 + 4 * (passing[2 * side] % 3))
+            passing[2 * side] += 1
             path = f"M{SPINE + side * 27:g},{start_y:g}Q{lane:g},{start_y:g} {lane:g},{start_y + 14:g}V{y - 10:g}Q{lane:g},{y:g} {x - side * BOX / 2:g},{y:g}"
     hover = Markup("<title>{}, from {} to node {}</title>").format(_spoken(op), _state(source), node)
     edge = Markup(

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from reports.charts.chart import HOVER, NOTHING, Panel, Row, draw, kind
 from reports.charts.style import CONTEXT, DASHES, MUTED, Series, coloured, quantity, tips
 
-WIDTH, HEIGHT = 226, 150
+WIDTH, HEIGHT = 222, 150
 POINTS = 80  # a line; longer ones keep every so many-th, and both ends
 SIZED = 12  # lines of so few points show them
 ZOOM = {"name": "zoom", "select": {"type": "interval", "zoom": "wheel![event.altKey]"}, "bind": "scales"}
@@ -41,10 +41,10 @@ class Line:
     low: Sequence[float]
     high: Sequence[float]
     seeds: int
-    kind: str = ""  # dashes tell these apart
+    kind: str = "mean"  # dashes tell these apart
 
 
-def over_seeds(panel: str, series: Series, columns: Iterable[Sequence[float]], first: int = 1, kind: str = "", x: Sequence[float] = ()) -> Line | None:
+def over_seeds(panel: str, series: Series, columns: Iterable[Sequence[float]], first: int = 1, kind: str = "mean", x: Sequence[float] = ()) -> Line | None:
     """Return the mean over seeds and their range; a run that ended early counts as long as it ran. None of no numbers at all."""
     stacked = [np.asarray(column, dtype=float) for column in columns]
     length = max(map(len, stacked), default=0)
@@ -66,16 +66,16 @@ def multiples(title: str, found: Sequence[Line], x: Axis, y: Axis, mark: float |
     dashes = dict(zip(kinds, DASHES * len(kinds), strict=False))
     rows, step = _rows(found, x, y)
     if step > 1:
-        note = f"Every {step}th {x.title} is drawn, the first and the last. {note}".strip()
+        note = f"One point in {step} of each line is drawn. {note}".strip()
     spec = _spec(series, kinds, dashes, x, y, rows, grey and len(panels) > 1, mark)
     by_panel = {panel: [line for line in found if line.panel == panel] for panel in panels}
     drawn = []
     for panel in panels:
         only = {line.series.name for line in by_panel[panel]}
         drawn.append(Panel(panel, _words(by_panel[panel], y), spec, {"panel": panel}, only.pop() if len(only) == 1 and len(series) > 1 else ""))
-    entries = [kind(one, dashes[one]) for one in kinds if one] if len(kinds) > 1 else []
+    entries = [kind(one, dashes[one]) for one in kinds] if len(kinds) > 1 else []
     shown = [Series(one.name, one.colour, DASHES[0], "") for one in series] if len(series) > 1 else []
-    return draw(title, rows, drawn, shown, entries, note, heading or y.title)
+    return draw(title, rows, drawn, shown, entries, note, heading or y.title[:1].upper() + y.title[1:])
 
 
 def _rows(found: Sequence[Line], x: Axis, y: Axis) -> tuple[list[Row], int]:
@@ -109,12 +109,11 @@ def _spec(
 ) -> dict[str, Any]:
     here, elsewhere = [{"filter": "datum.panel === panel"}], [{"filter": "datum.panel !== panel"}]
     along = quantity(x.name, x.title, type=x.scale, **{**_domain(x, (row[x.name] for row in rows)), "nice": False})
-    along["axis"] = {"tickMinStep": 1, "format": "d"} if x.whole else {"format": "~g"}
+    along["axis"] = {"tickMinStep": 1, "format": "d"} if x.whole else {}
     reach = [row[column] for row in rows for column in ("low", "high", "value")]
-    up = quantity("value", None, type=y.scale, **_domain(y, [*reach, *([] if mark is None else [mark])]))
-    up["axis"] = {"format": "~g" if y.scale != "log" else "~g"}
-    if y.scale == "log":
-        up["axis"]["tickCount"] = 4
+    over = _domain(y, [*reach, *([] if mark is None else [mark])])
+    up = quantity("value", None, type=y.scale, **over)
+    up["axis"] = {"format": "~g", "values": powers(*over["domain"])} if y.scale == "log" else {}
     dash = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": list(kinds), "range": [list(dashes[one]) for one in kinds]}}
     detail = [{"field": "series"}, {"field": "kind"}, {"field": "panel"}]
     colour = coloured(series)
@@ -137,6 +136,14 @@ def _spec(
     pointed = {"x": along, "y": up, "tooltip": shown}
     layers.append({"name": HOVER, "transform": here, "mark": {"type": "point", "size": 120, "opacity": 0, "filled": True}, "encoding": pointed})
     return {"width": WIDTH, "height": HEIGHT, "params": [{"name": "panel", "value": ""}], "layer": layers}
+
+
+def powers(low: float, high: float) -> list[float]:
+    """Return what a logarithmic axis is ruled by: powers of ten, every so many-th of many; 1, 2 and 5 times them within two decades."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = (1, 2, 5) if math.log10(high / low) < 2 else (1,)
+    every = math.ceil((last - first) / 6) or 1
+    return [float(f"{step}e{power}") for power in range(first, last + 1, every) for step in steps]
 
 
 def _words(drawn: Sequence[Line], y: Axis) -> str:

@@ -37,10 +37,10 @@ def worst(part: Part, verdicts: Sequence[Verdict] = ()) -> Markup:
         rows += found
         words = f"worst cases between {min(shown):.1f} and {max(shown):.1f} %"  # type: ignore[type-var, str-format]
         panels.append(Panel(f"Within {table.budget.words}", words, _spec(list(series.values()), rule=True), {"panel": table.budget.words}))
-    entries = [kind(CLEAN, (), "cross"), *_ways(rows), kind(WORST, (), "diamond")]
+    entries = [kind(CLEAN, (), "cross"), *_ways(rows), kind(WORST, (), "tick")]
     title = f"Worst case within each budget, {part.block.dataset}, {part.block.network}"
     note = "Lines are 95 % intervals of the worst case. “Masked”: others than its own gradient break more, see the verdicts."
-    return draw(title, rows, panels, list(series.values()), entries, note, "Robust accuracy, %: worst case within each budget") if rows else Markup("")
+    return draw(title, rows, panels, (), entries, note, "Robust accuracy, %: worst case within each budget") if rows else Markup("")
 
 
 def _within(table: Table, series: dict[int, Series], masked: dict[int, bool]) -> list[Row]:
@@ -51,7 +51,7 @@ def _within(table: Table, series: dict[int, Series], masked: dict[int, bool]) ->
         base: Row = {"panel": table.budget.words, "series": look.name}
         label = f"{look.name} – masked" if masked.get(id(one.variant)) else look.name
         low, high = one.worst.interval or (None, None)
-        ends: Row = {"low": low, "high": high, "seeds": one.worst.over.n, "words": label}
+        ends: Row = {"clean": one.clean.over.mean, "low": low, "high": high, "seeds": one.worst.over.n, "words": label}
         rows.append(base | {"kind": WORST, "value": one.worst.over.mean} | ends)
         rows.append(base | {"kind": CLEAN, "value": one.clean.over.mean, "seeds": one.clean.over.n})
         for way in table.kinds:
@@ -73,7 +73,7 @@ def attacked(part: Part) -> Markup:
             words = f"robust accuracy between {min(values):.1f} and {max(values):.1f} %"  # type: ignore[type-var, str-format]
             panels.append(Panel(f"{attack.label} ({attack.budget.words})", words, _spec(list(series.values())), {"panel": attack.label}))
     title = f"Robust accuracy by attack and way, {part.block.dataset}, {part.block.network}"
-    return draw(title, rows, panels, list(series.values()), _ways(rows), heading="Robust accuracy by attack and way, %") if rows else Markup("")
+    return draw(title, rows, panels, (), _ways(rows), heading="Robust accuracy by attack and way, %") if rows else Markup("")
 
 
 def _left(part: Part, attack: Attack, series: dict[int, Series]) -> list[Row]:
@@ -135,7 +135,7 @@ def _spec(series: list[Series], rule: bool = False) -> dict[str, Any]:
     up = {"field": "series", "type": "nominal", "axis": None, "scale": {"domain": [one.name for one in series], "paddingOuter": 0.3}, "title": None}
     along = quantity("value", "robust accuracy, %", domain=[0, 100], nice=False, padding=6)
     along["axis"] = {"values": [0, 25, 50, 75, 100]}
-    shapes = {CLEAN: "cross", **{WAYS[way]: shape.removeprefix("open-") for way, shape in SHAPES.items()}, WORST: "diamond"}
+    shapes = {CLEAN: "cross", **{WAYS[way]: shape.removeprefix("open-") for way, shape in SHAPES.items()}}
     shape = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": list(shapes), "range": list(shapes.values())}}
     shown = tips(("series", "network"), ("kind", "through"), ("value", "robust accuracy, %", ".1f"))
     shown += tips(("low", "from", ".1f"), ("high", "to", ".1f"), ("seeds", "seeds", "d")) if rule else tips(("networks", "networks", "d"), ("budget", "within"))
@@ -155,9 +155,15 @@ def _spec(series: list[Series], rule: bool = False) -> dict[str, Any]:
         {"transform": [{"filter": closed}], "mark": {"type": "point", "filled": True, "size": 40, "opacity": 0.85}, "encoding": marks},
     ]
     if rule:
+        here = {"filter": f"datum.kind === '{WORST}'"}
         ends = {"x": {**along, "field": "low"}, "x2": {"field": "high"}, "y": up, "color": coloured(series)}
-        layers.append({"transform": [{"filter": f"datum.kind === '{WORST}' && isValid(datum.low)"}], "mark": {"type": "rule", "strokeWidth": 1.6}, "encoding": ends})
-        layers.append({"transform": [{"filter": f"datum.kind === '{WORST}'"}], "mark": {"type": "point", "filled": True, "size": 75, "opacity": 1}, "encoding": marks})
+        loss = {**ends, "x": along, "x2": {"field": "clean"}}
+        bar = {key: value for key, value in marks.items() if key != "shape"}
+        layers[1:1] = [
+            {"transform": [here], "mark": {"type": "rule", "opacity": 0.35}, "encoding": loss},
+            {"transform": [here, {"filter": "isValid(datum.low)"}], "mark": {"type": "rule", "strokeWidth": 2.5}, "encoding": ends},
+            {"transform": [here], "mark": {"type": "tick", "thickness": 3, "size": 14, "opacity": 1}, "encoding": bar},
+        ]
     return {
         "width": WIDTH,
         "height": ROW * len(series) + 40,

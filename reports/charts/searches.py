@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from reports.charts.chart import NOTHING, Panel, Row, draw
 from reports.charts.curves import folded
+from reports.charts.genotype import NAMES
 from reports.charts.lines import Axis, Line, multiples, over_seeds
 from reports.charts.style import MUTED, Series, coloured, rule_dash, shade, themed, tips, unique
 from reports.numbers.names import PALETTE, RULES, spell
@@ -20,7 +21,6 @@ EPOCH = Axis("epoch", "epoch", whole=True)
 SHADES = (*PALETTE[2:4], PALETTE[1], *PALETTE[4:], PALETTE[0])
 COLUMNS = 24  # epochs that a picture of every edge shows
 WEIGHTLESS = "no weights"
-KINDS = ("normal", "reduce")
 
 
 def searches(groups: Sequence[SearchGroup]) -> Markup:
@@ -47,26 +47,24 @@ def searches(groups: Sequence[SearchGroup]) -> Markup:
 
 
 def alphas(groups: Sequence[SearchGroup]) -> Markup:
-    """Draw how much of the mixture each rule has by epoch, both kinds of cell, mean over edges and seeds; nothing where no α is kept."""
+    """Draw how far the mixture favours each rule by epoch, in both kinds of cell, mean over edges and seeds; nothing where no α is kept."""
     lines: list[Line] = []
     for group, label in _labelled(groups):
         runs = [run for run in group.runs.values() if "alphas/candidates" in run.arrays]
         rules = [_rules(run) for run in runs]
         for rule in (*RULES, WEIGHTLESS):
             look = Series(spell(rule), shade(rule), rule_dash(rule)) if rule in RULES else Series(WEIGHTLESS, MUTED)
-            for kind in KINDS:
-                shares = [
-                    100 * run.arrays[f"alphas/{kind}"][:, :, mine == rule].sum(2).mean(1)
-                    for run, mine in zip(runs, rules, strict=True)
-                    if np.any(mine == rule)
-                ]
-                if line := over_seeds(label, look, shares, kind=f"{kind} cell"):
+            for kind in NAMES:
+                shares = [_weight(run.arrays[f"alphas/{kind}"], mine == rule) for run, mine in zip(runs, rules, strict=True)]
+                shares = [share for share in shares if len(share)]
+                if line := over_seeds(label, look, shares, kind=NAMES[kind]):
                     lines.append(line)
     if not lines:
         return Markup("")
-    title = f"α over time, {groups[0].dataset}: share of the mixture by rule"
-    share = Axis("epoch", "share of the mixture, %, mean over edges and seeds")
-    figure = multiples(title, lines, EPOCH, share, grey=False, heading="α over time: what share of the mixture each rule has, %")
+    title = f"α over time, {groups[0].dataset}: weight of each rule"
+    axis = Axis("epoch", "times the weight of an even mixture")
+    heading = "α over time: weight of each rule's candidates, in times what an even mixture gives them"
+    figure = multiples(title, lines, EPOCH, axis, mark=1, grey=False, heading=heading)
     return folded([("", figure), ("α edge by edge: which candidate weighs most", leaders(groups))])
 
 
@@ -76,9 +74,9 @@ def leaders(groups: Sequence[SearchGroup]) -> Markup:
     panels = []
     for group, label in _labelled(groups):
         runs = [(seed, run) for seed, run in sorted(group.runs.items()) if "alphas/candidates" in run.arrays]
-        for kind in KINDS if runs else ():
+        for kind in NAMES if runs else ():
             seed, run = runs[0]
-            panel = f"{label}, seed {seed}: {kind} cell"
+            panel = f"{label}, seed {seed}: {NAMES[kind]}"
             found = _leading(run, kind, panel)
             rows += found
             words = f"{len({row['edge'] for row in found})} edges over epochs"
@@ -102,6 +100,13 @@ def _rules(run: store.Run) -> np.ndarray:
     return np.array([str(candidate).partition(":")[2] or WEIGHTLESS for candidate in run.arrays["alphas/candidates"]])
 
 
+def _weight(mixture: np.ndarray, mine: np.ndarray) -> np.ndarray:
+    """Return by epoch the weight of some candidates, in times that of an even mixture of those that an edge may take; mean over edges."""
+    allowed = (mixture > 0).any(axis=0)
+    even = (allowed & mine).sum(1) / np.maximum(allowed.sum(1), 1)
+    return (mixture[:, :, mine].sum(2)[:, even > 0] / even[even > 0]).mean(1) if (even > 0).any() else np.array([])
+
+
 def _leading(run: store.Run, kind: str, panel: str) -> list[Row]:
     mixture, candidates, rules = run.arrays[f"alphas/{kind}"], run.arrays["alphas/candidates"], _rules(run)
     epochs = np.unique(np.linspace(0, len(mixture) - 1, min(COLUMNS, len(mixture))).round().astype(int))
@@ -122,7 +127,7 @@ def _edges(series: list[Series], edges: int) -> dict[str, Any]:
     heavy = {"field": "weight", "type": "quantitative", "legend": None, "scale": {"range": [0.25, 1], "zero": False}}
     shown = tips(("edge", "edge"), ("epoch", "epoch"), ("candidate", "heaviest"), ("weight", "its share, %", ".1f"))
     return {
-        "width": 226,
+        "width": 222,
         "height": 12 * edges + 50,
         "params": [{"name": "panel", "value": ""}],
         "transform": [{"filter": "datum.panel === panel"}],

@@ -58,10 +58,10 @@ def rule_dash(rule: str) -> tuple[float, ...]:
     return DASHES[RULES.index(rule) % len(DASHES)] if rule in RULES else DASHES[0]
 
 
-def rule_shape(rules: str) -> str:
-    """Return a rule's shape; mixed assignments are diamonds."""
+def rule_shape(rules: str, kind: int = 0) -> str:
+    """Return a rule's shape; mixed assignments are diamonds, of further networks other shapes."""
     rest = tuple(shape for shape in SHAPES if shape != "diamond")
-    return rest[RULES.index(rules) % len(rest)] if rules in RULES else "diamond"
+    return rest[RULES.index(rules) % len(rest)] if rules in RULES else ("diamond", *rest)[kind % len(SHAPES)]
 
 
 def looks(block: Block) -> list[tuple[Variant, Series]]:
@@ -70,8 +70,8 @@ def looks(block: Block) -> list[tuple[Variant, Series]]:
     order = {kind: i for i, kind in enumerate(kinds)}
     found = []
     for variant, label in zip(block.variants, unique(name(variant, block) for variant in block.variants), strict=True):
-        dash = DASHES[order[variant.name, variant.protocols] % len(DASHES)]
-        found.append((variant, Series(label, shade(variant.rules), dash, rule_shape(variant.rules))))
+        kind = order[variant.name, variant.protocols]
+        found.append((variant, Series(label, shade(variant.rules), DASHES[kind % len(DASHES)], rule_shape(variant.rules, kind))))
     return found
 
 
