@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from statistics import median
 from typing import Any
 
 from markupsafe import Markup
@@ -12,6 +14,7 @@ from reports.numbers.statistics import Difference
 from reports.numbers.tables import Block, Variant
 
 ROWS = 60  # variants that a figure shows
+OFF = 10  # times the typical distance from the middle: such rows are off the scale
 WIDTH, ROW = 380, 30
 
 
@@ -28,17 +31,37 @@ def errors(block: Block) -> Markup:
     series = [look for _, look in found]
     means = [row["value"] for row in rows if row["panel"] == "error" and row["kind"] == "mean" and row["value"] is not None]
     between = f"means between {min(means):.2f} and {max(means):.2f} %" if means else "no results yet"  # type: ignore[type-var, str-format]
-    panels = [Panel("Test error, %", f"{len(found)} rows, {between}", _spec(series, "test error, %", "error", None), {"panel": "error"})]
+    panels = [Panel("Test error, %", f"{len(found)} rows, {between}", _spec(series, "test error, %", "error", None, _domain(rows, "error")), {"panel": "error"})]
     apart = [row["value"] for row in rows if row["panel"] == "difference" and row["kind"] == "mean"]
     compared = [look for look in series if any(row["panel"] == "difference" and row["series"] == look.name for row in rows)]
     if apart:
         words = f"between {min(apart):+.2f} and {max(apart):+.2f} points"  # type: ignore[type-var, str-format]
-        spec = _spec(compared, "difference, points (left of 0: errs less)", "difference", 0)
+        spec = _spec(compared, "difference, points (left of 0: errs less)", "difference", 0, _domain(rows, "difference"))
         panels.append(Panel(f"Difference to {against}, paired by seed", words, spec, {"panel": "difference"}))
     note = "Small marks are seeds, large ones means, lines 95 % intervals (from three seeds on)."
     if len(block.variants) > len(found):
         note = f"The first {len(found)} of {len(block.variants)} rows; all are in the table. {note}"
     return draw(f"Test error by rule, {block.dataset}, {block.network}", rows, panels, note=note)
+
+
+def _domain(rows: list[Row], panel: str) -> list[float] | None:
+    """Return what the axis shows: all, but for rows that are so far off that the others would be one mark; their labels say so."""
+    spans: dict[str, list[float]] = {}
+    for row in (row for row in rows if row["panel"] == panel):
+        found = [float(row[key]) for key in ("value", "low", "high") if row.get(key) is not None]  # type: ignore[arg-type]
+        spans.setdefault(str(row["series"]), []).extend(value for value in found if math.isfinite(value))
+    spans = {name: values for name, values in spans.items() if values}
+    if not spans:
+        return None
+    centre = median((min(values) + max(values)) / 2 for values in spans.values())
+    reach = {name: max(abs(value - centre) for value in values) for name, values in spans.items()}
+    typical = median(reach.values())
+    off = {name for name in spans if len(spans) > 3 and typical > 0 and reach[name] > OFF * typical}
+    for row in rows:
+        if row["panel"] == panel and row["series"] in off and row["kind"] == "mean":
+            row["words"] = f"{row['words']}: {row['value']:.1f}, off the scale"
+    kept = [value for name, values in spans.items() if name not in off for value in values]
+    return [min(kept), max(kept)]
 
 
 def _errors(variant: Variant, look: Series) -> list[Row]:
@@ -65,10 +88,10 @@ def _differences(block: Block, variant: Variant, look: Series) -> list[Row]:
     return [mean, *(base | {"kind": "seed", "seed": seed, "value": ours[seed] - theirs[seed]} for seed in sorted(ours.keys() & theirs.keys()))]
 
 
-def _spec(series: list[Series], title: str, panel: str, zero: float | None) -> dict[str, Any]:
+def _spec(series: list[Series], title: str, panel: str, zero: float | None, domain: list[float] | None) -> dict[str, Any]:
     names = [one.name for one in series]
     up = {"field": "series", "type": "nominal", "axis": None, "scale": {"domain": names, "paddingOuter": 0.3}, "title": None}
-    along, colour, shape = quantity("value", title), coloured(series), shaped(series)
+    along, colour, shape = quantity("value", title, **({"domain": domain, "padding": 8} if domain else {})), coloured(series), shaped(series)
     mean, seed = [{"filter": "datum.kind === 'mean'"}], [{"filter": "datum.kind === 'seed'"}]
     shown = tips(("series", "network"), ("value", title, "+.2f" if zero is not None else ".2f"))
     whole = shown + tips(("low", "from", ".2f"), ("high", "to", ".2f"), ("seeds", "seeds", "d"))
@@ -79,15 +102,15 @@ def _spec(series: list[Series], title: str, panel: str, zero: float | None) -> d
             "mark": {"type": "text", "align": "left", "dy": -11, "limit": WIDTH - 16, "color": INK},
             "encoding": {"x": {"value": 0}, "y": up, "text": {"field": "words"}},
         },
-        {"transform": [*mean, {"filter": "isValid(datum.low)"}], "mark": {"type": "rule", "strokeWidth": 2}, "encoding": ends},
+        {"transform": [*mean, {"filter": "isValid(datum.low)"}], "mark": {"type": "rule", "clip": True, "strokeWidth": 2}, "encoding": ends},
         {
             "transform": seed,
-            "mark": {"type": "point", "size": 18, "opacity": 0.7, "strokeWidth": 1.2},
+            "mark": {"type": "point", "clip": True, "size": 18, "opacity": 0.7, "strokeWidth": 1.2},
             "encoding": {"x": along, "y": up, "color": colour, "tooltip": [*shown, *tips(("seed", "seed"))]},
         },
         {
             "transform": [*mean, {"filter": "isValid(datum.value)"}],
-            "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
+            "mark": {"type": "point", "clip": True, "filled": True, "size": 70, "opacity": 1},
             "encoding": {"x": along, "y": up, "color": colour, "shape": shape, "tooltip": whole},
         },
     ]

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from reports.charts.chart import NOTHING, Panel, draw
 from reports.charts.chart import Row as Drawn
 from reports.charts.curves import folded
-from reports.charts.lines import Axis, Line, multiples, over_seeds, powers
+from reports.charts.lines import SHORT, Axis, Line, multiples, over_seeds, powers
 from reports.charts.style import Series, coloured, looks, quantity, rule_shape, shade, shaped, tips
 from reports.numbers.analyses import Arrays, Row, stored
 from reports.numbers.names import RULES, spell
@@ -193,7 +193,7 @@ def _spread(kinds: Sequence[Series]) -> dict[str, Any]:
 
 def _scatter(series: Sequence[Series], title: str, low: float, high: float) -> dict[str, Any]:
     x, up = quantity("variance", title, type="log", nice=False, padding=12), quantity("value", "test error, %", padding=8)
-    x["axis"] = {"format": "~g", "values": powers(low, high)}
+    x["axis"] = {"labelExpr": SHORT, "values": powers(low, high)}
     shown = tips(("series", "network"), ("value", "test error, %", ".2f"), ("sd", "± sd", ".2f"), ("variance", title, ".3~g"), ("spread", "± sd", ".2~g"))
     base = {"x": x, "y": up, "color": coloured(series)}
     across = {**base, "x": {**x, "field": "left"}, "x2": {"field": "right"}}

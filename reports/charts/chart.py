@@ -61,8 +61,8 @@ def draw(title: str, rows: Sequence[Row], panels: Sequence[Panel], legend: Seque
         head = Markup('<p class="panel-title">{}</p>').format(panel.title) if panel.title else Markup("")
         attributes = Markup(' data-series="{}"').format(panel.series) if panel.series else ""
         items.append(
-            Markup('<div class="panel"{}>{}<div class="static">{}</div></div>').format(
-                attributes, head, Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))
+            Markup('<div class="panel" style="width: {}px"{}>{}<div class="static">{}</div></div>').format(
+                panel.spec["width"], attributes, head, Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))
             )
         )
         listed.append({"spec": which, "values": panel.values, "label": label})

@@ -71,8 +71,8 @@ def _name_ends(means: list[Row]) -> None:
     best = min(means, key=lambda row: (row["value"], row["cost"]))
     costs = [float(row["cost"]) for row in means]  # type: ignore[arg-type]
     middle = (min(costs) * max(costs)) ** 0.5
-    for row, up in ((cheapest, "above"), (best, "below")):
-        row["side"] = f"{up} {'left' if float(row['cost']) < middle else 'right'}"  # type: ignore[arg-type]
+    for row, place in ((cheapest, "above"), (best, "below")):
+        row["side"] = f"{place} {'left' if float(row['cost']) < middle else 'right'}"  # type: ignore[arg-type]
 
 
 def _spec(series: list[Series], title: str, low: float, high: float) -> dict[str, Any]:
@@ -98,12 +98,12 @@ def _spec(series: list[Series], title: str, low: float, high: float) -> dict[str
             },
             *(
                 {
-                    "transform": [{"filter": f"datum.side === '{up} {side}'"}],
+                    "transform": [{"filter": f"datum.side === '{place} {side}'"}],
                     "mark": {"type": "text", "align": side, "dy": dy, "dx": -5 if side == "left" else 5, "fontSize": 10, "color": INK},
                     "encoding": {"x": along, "y": up, "text": {"field": "series"}},
                 }
                 for side in ("left", "right")
-                for up, dy in (("above", -11), ("below", 13))
+                for place, dy in (("above", -11), ("below", 13))
             ),
         ],
     }

@@ -26,7 +26,7 @@ def genotype(cells: Mapping[str, list[list[Any]]], title: str) -> Markup:
         for i, (op, source) in enumerate(cells[kind])
     ]
     panels = Markup("").join(
-        Markup('<div class="panel"><p class="panel-title">{}</p><div class="static">{}</div></div>').format(words, _cell(cells[kind], f"{title}, {words}"))
+        Markup('<div class="panel" style="width: {}px"><p class="panel-title">{}</p><div class="static">{}</div></div>').format(WIDTH, words, _cell(cells[kind], f"{title}, {words}"))
         for kind, words in NAMES.items()
     )
     foot = Markup('<p class="chart-foot">{}</p>').format(link(title, rows))

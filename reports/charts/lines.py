@@ -15,7 +15,9 @@ from reports.charts.style import CONTEXT, DASHES, MUTED, Series, coloured, quant
 
 WIDTH, HEIGHT = 222, 150
 POINTS = 80  # a line; longer ones keep every so many-th, and both ends
+FAR = 1e3  # times the upper quartile, up and down, are what a logarithmic axis shows
 SIZED = 12  # lines of so few points show them
+SHORT = "datum.value >= 1e5 || datum.value < 1e-3 ? format(datum.value, '.0e') : format(datum.value, '~g')"
 ZOOM = {"name": "zoom", "select": {"type": "interval", "zoom": "wheel![event.altKey]"}, "bind": "scales"}
 
 
@@ -67,7 +69,12 @@ def multiples(title: str, found: Sequence[Line], x: Axis, y: Axis, mark: float |
     rows, step = _rows(found, x, y)
     if step > 1:
         note = f"One point in {step} of each line is drawn. {note}".strip()
-    spec = _spec(series, kinds, dashes, x, y, rows, grey and len(panels) > 1, mark)
+    reach = [row[column] for row in rows for column in ("low", "high", "value")]
+    over = _domain(y, [*reach, *([] if mark is None else [mark])])
+    spec = _spec(series, kinds, dashes, x, y, rows, over, grey and len(panels) > 1, mark)
+    top = over[1]
+    if any(row["value"] is not None and np.isfinite(row["value"]) and row["value"] > 1.001 * top for row in rows):  # type: ignore[operator, arg-type]
+        note = f"What lies above {top:.3g} is cut off; it is in the data. {note}".strip()
     by_panel = {panel: [line for line in found if line.panel == panel] for panel in panels}
     drawn = []
     for panel in panels:
@@ -92,49 +99,50 @@ def _rows(found: Sequence[Line], x: Axis, y: Axis) -> tuple[list[Row], int]:
     return rows, step
 
 
-def _domain(axis: Axis, values: Iterable[Any]) -> dict[str, Any]:
+def _domain(axis: Axis, values: Iterable[Any]) -> tuple[float, float]:
     if axis.domain:
-        return {"domain": list(axis.domain)}
+        return axis.domain
     finite = [float(value) for value in values if value is not None and math.isfinite(value) and (axis.scale != "log" or value > 0)]
     if not finite:
-        return {"domain": [0.1, 1] if axis.scale == "log" else [0, 1]}
+        return (0.1, 1) if axis.scale == "log" else (0, 1)
     low, high = min(finite), max(finite)
+    if axis.scale == "log":  # what explodes must not make lines flat that do not; it leaves the panel
+        middle = float(np.quantile(finite, 0.75))
+        low, high = max(low, middle / FAR), min(high, middle * FAR)
     if low == high:
         low, high = (low / 2, high * 2) if axis.scale == "log" else (low - 0.5, high + 0.5)
-    return {"domain": [low, high]}
+    return low, high
 
 
 def _spec(
-    series: Sequence[Series], kinds: Sequence[str], dashes: Mapping[str, Any], x: Axis, y: Axis, rows: Sequence[Row], grey: bool, mark: float | None
+    series: Sequence[Series], kinds: Sequence[str], dashes: Mapping[str, Any], x: Axis, y: Axis, rows: Sequence[Row], over: tuple[float, float], grey: bool, mark: float | None
 ) -> dict[str, Any]:
     here, elsewhere = [{"filter": "datum.panel === panel"}], [{"filter": "datum.panel !== panel"}]
-    along = quantity(x.name, x.title, type=x.scale, **{**_domain(x, (row[x.name] for row in rows)), "nice": False})
+    along = quantity(x.name, x.title, type=x.scale, domain=list(_domain(x, (row[x.name] for row in rows))), nice=False)
     along["axis"] = {"tickMinStep": 1, "format": "d"} if x.whole else {}
-    reach = [row[column] for row in rows for column in ("low", "high", "value")]
-    over = _domain(y, [*reach, *([] if mark is None else [mark])])
-    up = quantity("value", None, type=y.scale, **over)
-    up["axis"] = {"format": "~g", "values": powers(*over["domain"])} if y.scale == "log" else {}
+    up = quantity("value", None, type=y.scale, domain=list(over))
+    up["axis"] = {"labelExpr": SHORT, "values": powers(*over)} if y.scale == "log" else {}
     dash = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": list(kinds), "range": [list(dashes[one]) for one in kinds]}}
     detail = [{"field": "series"}, {"field": "kind"}, {"field": "panel"}]
     colour = coloured(series)
     layers: list[dict[str, Any]] = []
     if grey:
         main = [*elsewhere, {"filter": {"field": "kind", "equal": kinds[0]}}]
-        layers.append({"transform": main, "mark": {"type": "line", "strokeWidth": 0.8, "stroke": CONTEXT}, "encoding": {"x": along, "y": up, "detail": detail}})
+        layers.append({"transform": main, "mark": {"type": "line", "clip": True, "strokeWidth": 0.8, "stroke": CONTEXT}, "encoding": {"x": along, "y": up, "detail": detail}})
     if mark is not None:
         layers.append({"mark": {"type": "rule", "stroke": MUTED, "strokeDash": [2, 3]}, "encoding": {"y": {"datum": mark}}})
     if any(row["low"] != row["high"] for row in rows):
         band = {"x": along, "y": {**up, "field": "low"}, "y2": {"field": "high"}, "color": colour, "detail": detail}
-        layers.append({"transform": here, "mark": {"type": "area", "opacity": 0.18}, "encoding": band})
+        layers.append({"transform": here, "mark": {"type": "area", "clip": True, "opacity": 0.18}, "encoding": band})
     encoding = {"x": along, "y": up, "color": colour, "detail": detail} | ({"strokeDash": dash} if len(kinds) > 1 else {})
-    layers.append({"transform": here, "params": [ZOOM], "mark": {"type": "line", "strokeWidth": 1.8}, "encoding": encoding})
+    layers.append({"transform": here, "params": [ZOOM], "mark": {"type": "line", "clip": True, "strokeWidth": 1.8}, "encoding": encoding})
     if len({row[x.name] for row in rows}) <= SIZED:
         dots = {"x": along, "y": up, "color": colour}
-        layers.append({"transform": here, "mark": {"type": "point", "filled": True, "size": 16, "opacity": 1}, "encoding": dots})
+        layers.append({"transform": here, "mark": {"type": "point", "clip": True, "filled": True, "size": 16, "opacity": 1}, "encoding": dots})
     shown = tips(("series", "series"), *([("kind", "of")] if len(kinds) > 1 else []), (x.name, x.title, "~g"), ("value", y.title, ".4~g"))
     shown += tips(("low", "lowest seed", ".4~g"), ("high", "highest seed", ".4~g"), ("seeds", "seeds", "d"))
     pointed = {"x": along, "y": up, "tooltip": shown}
-    layers.append({"name": HOVER, "transform": here, "mark": {"type": "point", "size": 120, "opacity": 0, "filled": True}, "encoding": pointed})
+    layers.append({"name": HOVER, "transform": here, "mark": {"type": "point", "clip": True, "size": 120, "opacity": 0, "filled": True}, "encoding": pointed})
     return {"width": WIDTH, "height": HEIGHT, "params": [{"name": "panel", "value": ""}], "layer": layers}
 
 

@@ -12,7 +12,7 @@ from reports.charts.chart import NOTHING, Panel, Row, draw
 from reports.charts.curves import folded
 from reports.charts.genotype import NAMES
 from reports.charts.lines import Axis, Line, multiples, over_seeds
-from reports.charts.style import MUTED, Series, coloured, rule_dash, shade, themed, tips, unique
+from reports.charts.style import INK, MUTED, Series, coloured, rule_dash, shade, themed, tips, unique
 from reports.numbers.names import PALETTE, RULES, spell
 from reports.numbers.tables import SearchGroup
 from suite import store
@@ -86,7 +86,7 @@ def leaders(groups: Sequence[SearchGroup]) -> Markup:
     spec = _edges(series, max((int(row["edge"]) for row in rows), default=1))  # type: ignore[arg-type]
     drawn = [Panel(panel, words, spec, {"panel": panel}) for panel, words in panels]
     title = f"α edge by edge, {groups[0].dataset}"
-    note = "A row an edge, from the first to the last; the letter at its end is the rule's; the fuller the colour the heavier the candidate."
+    note = "A row an edge, from the first to the last; the word at its end is the rule; the fuller the colour the heavier the candidate."
     return draw(title, rows, drawn, series, note=note)
 
 
@@ -129,12 +129,13 @@ def _edges(series: list[Series], edges: int) -> dict[str, Any]:
     return {
         "width": 222,
         "height": 12 * edges + 50,
+        "padding": {"left": 2, "right": 30, "top": 2, "bottom": 2},
         "params": [{"name": "panel", "value": ""}],
         "transform": [{"filter": "datum.panel === panel"}],
         "layer": [
             {"mark": "rect", "encoding": {"x": along, "y": up, "color": coloured(series), "opacity": heavy, "tooltip": shown}},
             {
-                "mark": {"type": "text", "align": "right", "dx": -2, "fontSize": 8},
+                "mark": {"type": "text", "align": "left", "dx": 3, "fontSize": 9, "color": INK},
                 "transform": [{"filter": "datum.mark !== '' && isValid(datum.mark)"}],
                 "encoding": {"x": {"value": "width"}, "y": up, "text": {"field": "mark"}},
             },
