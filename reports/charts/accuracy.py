@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.charts.chart import NOTHING, Panel, Row, draw
-from reports.charts.style import INK, MUTED, Series, coloured, looks, quantity, shaped, tips
+from reports.charts.style import HERE, INK, MUTED, Series, coloured, looks, quantity, shaped, tips
 from reports.numbers.statistics import Difference
 from reports.numbers.tables import Block, Variant
 
@@ -30,13 +30,20 @@ def errors(block: Block) -> Markup:
         rows += _differences(block, variant, look)
     series = [look for _, look in found]
     means = [row["value"] for row in rows if row["panel"] == "error" and row["kind"] == "mean" and row["value"] is not None]
-    between = f"means between {min(means):.2f} and {max(means):.2f} %" if means else "no results yet"  # type: ignore[type-var, str-format]
-    panels = [Panel("Test error, %", f"{len(found)} rows, {between}", _spec(series, "test error, %", "error", None, _domain(rows, "error")), {"panel": "error"})]
+    between = f"means between {min(means):.2f} and {max(means):.2f} %" if means else "no results yet"
+    panels = [
+        Panel(
+            "Test error, %",
+            f"{len(found)} rows, {between}",
+            _spec(series, "test error, %", None, _domain(rows, "error")),
+            {"panel": "error"},
+        )
+    ]
     apart = [row["value"] for row in rows if row["panel"] == "difference" and row["kind"] == "mean"]
     compared = [look for look in series if any(row["panel"] == "difference" and row["series"] == look.name for row in rows)]
     if apart:
-        words = f"between {min(apart):+.2f} and {max(apart):+.2f} points"  # type: ignore[type-var, str-format]
-        spec = _spec(compared, "difference, points (left of 0: errs less)", "difference", 0, _domain(rows, "difference"))
+        words = f"between {min(apart):+.2f} and {max(apart):+.2f} points"
+        spec = _spec(compared, "difference, points (left of 0: errs less)", 0, _domain(rows, "difference"))
         panels.append(Panel(f"Difference to {against}, paired by seed", words, spec, {"panel": "difference"}))
     note = "Small marks are seeds, large ones means, lines 95 % intervals (from three seeds on)."
     if len(block.variants) > len(found):
@@ -48,7 +55,7 @@ def _domain(rows: list[Row], panel: str) -> list[float] | None:
     """Return what the axis shows: all, but for rows that are so far off that the others would be one mark; their labels say so."""
     spans: dict[str, list[float]] = {}
     for row in (row for row in rows if row["panel"] == panel):
-        found = [float(row[key]) for key in ("value", "low", "high") if row.get(key) is not None]  # type: ignore[arg-type]
+        found = [float(row[key]) for key in ("value", "low", "high") if row.get(key) is not None]
         spans.setdefault(str(row["series"]), []).extend(value for value in found if math.isfinite(value))
     spans = {name: values for name, values in spans.items() if values}
     if not spans:
@@ -61,6 +68,7 @@ def _domain(rows: list[Row], panel: str) -> list[float] | None:
         if row["panel"] == panel and row["series"] in off and row["kind"] == "mean":
             row["words"] = f"{row['words']}: {row['value']:.1f}, off the scale"
     kept = [value for name, values in spans.items() if name not in off for value in values]
+    kept += [0.0] if panel == "difference" else []
     return [min(kept), max(kept)]
 
 
@@ -85,15 +93,25 @@ def _differences(block: Block, variant: Variant, look: Series) -> list[Row]:
         return [base | {"kind": "name", "words": f"{look.name}: no seed in common"}]
     low, high = difference.interval() or (None, None)
     mean: Row = base | {"kind": "mean", "value": difference.mean, "low": low, "high": high, "seeds": difference.n, "words": look.name}
-    return [mean, *(base | {"kind": "seed", "seed": seed, "value": ours[seed] - theirs[seed]} for seed in sorted(ours.keys() & theirs.keys()))]
+    by_seed = {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
+    rows = [mean, *(base | {"kind": "seed", "seed": seed, "value": value} for seed, value in by_seed.items())]
+    return [row | {"said": _said(float(row["value"]))} for row in rows]
 
 
-def _spec(series: list[Series], title: str, panel: str, zero: float | None, domain: list[float] | None) -> dict[str, Any]:
+def _said(points: float) -> str:
+    return f"errs {abs(points):.2f} points {'less' if points < 0 else 'more'}" if points else "errs as much"
+
+
+def _spec(series: list[Series], title: str, zero: float | None, domain: list[float] | None) -> dict[str, Any]:
     names = [one.name for one in series]
     up = {"field": "series", "type": "nominal", "axis": None, "scale": {"domain": names, "paddingOuter": 0.3}, "title": None}
-    along, colour, shape = quantity("value", title, **({"domain": domain, "padding": 8} if domain else {})), coloured(series), shaped(series)
+    along, colour, shape = (
+        quantity("value", title, **({"domain": domain, "padding": 8} if domain else {})),
+        coloured(series),
+        shaped(series),
+    )
     mean, seed = [{"filter": "datum.kind === 'mean'"}], [{"filter": "datum.kind === 'seed'"}]
-    shown = tips(("series", "network"), ("value", title, "+.2f" if zero is not None else ".2f"))
+    shown = tips(("series", "network"), ("value", title, ".2f") if zero is None else ("said", "difference"))
     whole = shown + tips(("low", "from", ".2f"), ("high", "to", ".2f"), ("seeds", "seeds", "d"))
     ends = {"x": {**along, "field": "low"}, "x2": {"field": "high"}, "y": up, "color": colour}
     layers: list[dict[str, Any]] = [
@@ -102,7 +120,11 @@ def _spec(series: list[Series], title: str, panel: str, zero: float | None, doma
             "mark": {"type": "text", "align": "left", "dy": -11, "limit": WIDTH - 16, "color": INK},
             "encoding": {"x": {"value": 0}, "y": up, "text": {"field": "words"}},
         },
-        {"transform": [*mean, {"filter": "isValid(datum.low)"}], "mark": {"type": "rule", "clip": True, "strokeWidth": 2}, "encoding": ends},
+        {
+            "transform": [*mean, {"filter": "isValid(datum.low)"}],
+            "mark": {"type": "rule", "clip": True, "strokeWidth": 2},
+            "encoding": ends,
+        },
         {
             "transform": seed,
             "mark": {"type": "point", "clip": True, "size": 18, "opacity": 0.7, "strokeWidth": 1.2},
@@ -119,7 +141,6 @@ def _spec(series: list[Series], title: str, panel: str, zero: float | None, doma
     return {
         "width": WIDTH,
         "height": ROW * len(series) + 40,
-        "params": [{"name": "panel", "value": panel}],
-        "transform": [{"filter": "datum.panel === panel"}],
+        **HERE,
         "layer": layers,
     }

@@ -12,7 +12,7 @@ from reports.charts.chart import NOTHING, Panel, draw
 from reports.charts.chart import Row as Drawn
 from reports.charts.curves import folded
 from reports.charts.lines import SHORT, Axis, Line, multiples, over_seeds, powers
-from reports.charts.style import Series, coloured, looks, quantity, rule_shape, shade, shaped, tips
+from reports.charts.style import HERE, Series, coloured, looks, quantity, rule_shape, shade, shaped, tips
 from reports.numbers.analyses import Arrays, Row, stored
 from reports.numbers.names import RULES, spell
 from reports.numbers.tables import Block, Variant
@@ -62,7 +62,7 @@ def layers(block: Block) -> Markup:
 
 
 def variances(block: Block, rows: Sequence[Row]) -> Markup:
-    """Test error against the variance of weights (Figure 7) and against that of gradients (§4.1): a mark a variant, lines ± sd over seeds."""
+    """Test error against the variance of weights (Figure 7) and against that of gradients (§4.1): a mark a variant, lines ± sd."""
     titles = {"weight_variance": "variance of weights", "variance_rule": "variance of a weight's gradient over batches"}
     found = {id(variant): look for variant, look in looks(block)}
     drawn: list[Drawn] = []
@@ -122,7 +122,11 @@ def alignment(block: Block) -> Markup:
     """By epoch, 0 being before the first: means over the layers that follow a rule, and over seeds, whose range is the band."""
     figures = []
     variants = [(variant, look) for variant, look in _with(block, "alignment") if variant.rules != "bp"]
-    for key, title in {"angle": "angle of B with W, °", "gradient_angle": "angle of rule's and true gradient, °", "ratio": "‖B‖ / ‖W‖"}.items():
+    for key, title in {
+        "angle": "angle of B with W, °",
+        "gradient_angle": "angle of rule's and true gradient, °",
+        "ratio": "‖B‖ / ‖W‖",
+    }.items():
         columns = [
             (look, [_mean_of_learning(arrays, key) for arrays in stored(variant, "alignment").values()]) for variant, look in variants
         ]
@@ -135,7 +139,7 @@ def alignment(block: Block) -> Markup:
 
 
 def _ends(rows: Sequence[Drawn]) -> tuple[float, float]:
-    found = [float(row[end]) for row in rows for end in ("left", "right")]  # type: ignore[arg-type]
+    found = [float(row[end]) for row in rows for end in ("left", "right")]
     return min(found), max(found)
 
 
@@ -170,7 +174,7 @@ def _density(panel: str, look: Series, edges: np.ndarray, reach: float, histogra
 
 def _spread(kinds: Sequence[Series]) -> dict[str, Any]:
     names, colours = [one.name for one in kinds], [one.colour for one in kinds]
-    colour = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": names, "range": colours}}
+    colour: dict[str, Any] = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": names, "range": colours}}
     shape = {**colour, "scale": {"domain": names, "range": [one.shape for one in kinds]}}
     x, up = quantity("layer", "layer, first to last", nice=False, padding=6), quantity("q5", None)
     x["axis"], up["axis"] = {"tickMinStep": 1, "format": "d"}, {}
@@ -181,8 +185,7 @@ def _spread(kinds: Sequence[Series]) -> dict[str, Any]:
     return {
         "width": 222,
         "height": 150,
-        "params": [{"name": "panel", "value": ""}],
-        "transform": [{"filter": "datum.panel === panel"}],
+        **HERE,
         "layer": [
             {"mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.7}, "encoding": thin},
             {"mark": {"type": "rule", "strokeWidth": 4, "opacity": 0.7}, "encoding": thick},
@@ -194,15 +197,20 @@ def _spread(kinds: Sequence[Series]) -> dict[str, Any]:
 def _scatter(series: Sequence[Series], title: str, low: float, high: float) -> dict[str, Any]:
     x, up = quantity("variance", title, type="log", nice=False, padding=12), quantity("value", "test error, %", padding=8)
     x["axis"] = {"labelExpr": SHORT, "values": powers(low, high)}
-    shown = tips(("series", "network"), ("value", "test error, %", ".2f"), ("sd", "± sd", ".2f"), ("variance", title, ".3~g"), ("spread", "± sd", ".2~g"))
+    shown = tips(
+        ("series", "network"),
+        ("value", "test error, %", ".2f"),
+        ("sd", "± sd", ".2f"),
+        ("variance", title, ".3~g"),
+        ("spread", "± sd", ".2~g"),
+    )
     base = {"x": x, "y": up, "color": coloured(series)}
     across = {**base, "x": {**x, "field": "left"}, "x2": {"field": "right"}}
     upright = {**base, "y": {**up, "field": "low"}, "y2": {"field": "high"}}
     return {
         "width": 300,
         "height": 220,
-        "params": [{"name": "panel", "value": ""}],
-        "transform": [{"filter": "datum.panel === panel"}],
+        **HERE,
         "layer": [
             {"mark": {"type": "rule", "opacity": 0.6}, "encoding": across},
             {"mark": {"type": "rule", "opacity": 0.6}, "encoding": upright},

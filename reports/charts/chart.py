@@ -26,7 +26,7 @@ PANELS = 24  # a figure; what is left out is said
 NOTHING = Markup("<figcaption>Nothing to draw yet.</figcaption>")
 HOVER = "hover"  # the name of layers that serve the pointer alone: no static form
 
-Row = dict[str, "str | float | int | None"]
+Row = dict[str, Any]  # column: text, number or None
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,15 @@ class Panel:
     series: str = ""  # it goes when this one is switched off
 
 
-def draw(title: str, rows: Sequence[Row], panels: Sequence[Panel], legend: Sequence[Series] = (), kinds: Sequence[Series] = (), note: str = "", heading: str = "") -> Markup:
+def draw(
+    title: str,
+    rows: Sequence[Row],
+    panels: Sequence[Panel],
+    legend: Sequence[Series] = (),
+    kinds: Sequence[Series] = (),
+    note: str = "",
+    heading: str = "",
+) -> Markup:
     """Return a figure of panels. Every row has a `series` and a `kind`, by which the legend's buttons switch it off.
 
     `kinds` are legend entries without a colour of their own. Of more than PANELS panels the first are drawn.
@@ -68,9 +76,9 @@ def draw(title: str, rows: Sequence[Row], panels: Sequence[Panel], legend: Seque
         listed.append({"spec": which, "values": panel.values, "label": label})
     data = {"specs": [spec for _, spec in compiled], "panels": listed, "numbers": numbers}
     above = Markup('<p class="chart-title">{}</p>').format(heading) if heading else ""
-    return Markup('<div class="chart" id="{}">{}{}<div class="panels">{}</div><script type="application/json" class="spec">{}</script>{}</div>').format(
-        name, above, _legend(legend, kinds), Markup("").join(items), script(data), _foot(title, values, note)
-    )
+    return Markup(
+        '<div class="chart" id="{}">{}{}<div class="panels">{}</div><script type="application/json" class="spec">{}</script>{}</div>'
+    ).format(name, above, _legend(legend, kinds), Markup("").join(items), script(data), _foot(title, values, note))
 
 
 def identifier(title: str) -> str:
@@ -89,7 +97,9 @@ def plain(value: Any) -> str | float | int | None:
 
 def script(data: Any) -> Markup:
     """Return JSON as a <script> may hold it, whatever is in its texts."""
-    return Markup(json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c").replace("\u2028", "\\u2028"))
+    return Markup(
+        json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c").replace("\u2028", "\\u2028")
+    )
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -144,7 +154,9 @@ def _vega(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _static(compiled: dict[str, Any], rows: Sequence[Row], values: Mapping[str, Any], prefix: str) -> str:
     """Return one panel's SVG, with the page's fonts and colours, no more digits than a screen has, and ids of its own."""
-    signals = [{**signal, **({"value": values[signal["name"]]} if signal["name"] in values else {})} for signal in compiled.get("signals", [])]
+    signals = [
+        {**signal, **({"value": values[signal["name"]]} if signal["name"] in values else {})} for signal in compiled.get("signals", [])
+    ]
     data = [{**source, "values": rows} if source["name"] == "rows" else source for source in compiled["data"]]
     svg: str = vl_convert.vega_to_svg({**compiled, "signals": signals, "data": data})
     svg = re.sub(r' (?:class|role|aria-[a-z]+|pointer-events|font-family|xmlns:xlink|version|stroke-miterlimit)="[^"]*"', "", svg)

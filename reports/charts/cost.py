@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from reports.charts.chart import Panel, Row, draw
 from reports.charts.lines import powers
-from reports.charts.style import INK, Series, coloured, looks, quantity, shaped, tips
+from reports.charts.style import HERE, INK, Series, coloured, looks, quantity, shaped, tips
 from reports.numbers.tables import Block, SearchGroup, Variant
 
 WIDTH, HEIGHT = 300, 220
@@ -18,7 +18,9 @@ SHOWN = 60  # variants
 
 def cost(block: Block, searches: Iterable[SearchGroup] = ()) -> Markup:
     """Draw a mark a variant and a small one a seed, for every cost in which the variants differ; nothing where they differ in none."""
-    spent = {run.id: float(run.metrics["multiply_adds"]) for group in searches for run in group.runs.values() if "multiply_adds" in run.metrics}
+    spent = {
+        run.id: float(run.metrics["multiply_adds"]) for group in searches for run in group.runs.values() if "multiply_adds" in run.metrics
+    }
     measures: dict[str, Callable[[Variant], Mapping[int, float]]] = {
         "multiply-adds for an image": lambda variant: variant.by_seed("flops"),
         "parameters": lambda variant: variant.by_seed("num_parameters"),
@@ -31,18 +33,27 @@ def cost(block: Block, searches: Iterable[SearchGroup] = ()) -> Markup:
     for title, measure in measures.items():
         drawn = [row for variant, look in found for row in _rows(variant, look, title, measure(variant))]
         costs = [row["cost"] for row in drawn if row["kind"] == "mean"]
-        if len(costs) > 1 and max(costs) > 1.001 * min(costs):  # type: ignore[type-var, operator]
+        if len(costs) > 1 and max(costs) > 1.001 * min(costs):
             _name_ends([row for row in drawn if row["kind"] == "mean"])
             rows += drawn
-            words = f"test error against {title}, from {min(costs):.3g} to {max(costs):.3g}"  # type: ignore[type-var, str-format]
-            panels.append(Panel(title.capitalize(), words, _spec([look for _, look in found], title, min(costs), max(costs)), {"panel": title}))
+            words = f"test error against {title}, from {min(costs):.3g} to {max(costs):.3g}"
+            panels.append(
+                Panel(title.capitalize(), words, _spec([look for _, look in found], title, min(costs), max(costs)), {"panel": title})
+            )
     if not panels:
         return Markup("")
     series = [Series(look.name, look.colour, (), look.shape) for _, look in found if any(row["series"] == look.name for row in rows)]
-    note = "Large marks are means over seeds, small ones seeds; named are the cheapest and the best. Times are of the machines that runs happened to be on."
+    note = "Large marks are means over seeds, small ones seeds; named are the cheapest and the best. Times are those of the runs' machines."
     if len(block.variants) > len(found):
         note = f"The first {len(found)} of {len(block.variants)} networks. {note}"
-    return draw(f"Cost against accuracy, {block.dataset}, {block.network}", rows, panels, series, note=note, heading="Test error, %, against what it costs")
+    return draw(
+        f"Cost against accuracy, {block.dataset}, {block.network}",
+        rows,
+        panels,
+        series,
+        note=note,
+        heading="Test error, %, against what it costs",
+    )
 
 
 def _seconds(variant: Variant) -> dict[int, float]:
@@ -69,10 +80,10 @@ def _name_ends(means: list[Row]) -> None:
     """Mark the cheapest, of those the best, and the best, of those the cheapest, so that their names are written beside them."""
     cheapest = min(means, key=lambda row: (row["cost"], row["value"]))
     best = min(means, key=lambda row: (row["value"], row["cost"]))
-    costs = [float(row["cost"]) for row in means]  # type: ignore[arg-type]
+    costs = [float(row["cost"]) for row in means]
     middle = (min(costs) * max(costs)) ** 0.5
     for row, place in ((cheapest, "above"), (best, "below")):
-        row["side"] = f"{place} {'left' if float(row['cost']) < middle else 'right'}"  # type: ignore[arg-type]
+        row["side"] = f"{place} {'left' if float(row['cost']) < middle else 'right'}"
 
 
 def _spec(series: list[Series], title: str, low: float, high: float) -> dict[str, Any]:
@@ -83,8 +94,7 @@ def _spec(series: list[Series], title: str, low: float, high: float) -> dict[str
     return {
         "width": WIDTH,
         "height": HEIGHT,
-        "params": [{"name": "panel", "value": ""}],
-        "transform": [{"filter": "datum.panel === panel"}],
+        **HERE,
         "layer": [
             {
                 "transform": [{"filter": "datum.kind === 'seed'"}],

@@ -13,7 +13,7 @@ from reports.numbers.names import spell
 
 WIDTH, TOP, ROW = 348, 18, 78
 SPINE = WIDTH / 2  # where the nodes are
-BOX, TALL = 112, 22
+BOX, TALL, DROP = 112, 22, 34  # an operation's width and height, and how far above its node it stands
 SIDES = (18 + BOX / 2, WIDTH - 18 - BOX / 2)  # the middles of the two operations of a node
 NAMES = {"normal": "normal cell", "reduce": "reduction cell"}
 
@@ -26,7 +26,9 @@ def genotype(cells: Mapping[str, list[list[Any]]], title: str) -> Markup:
         for i, (op, source) in enumerate(cells[kind])
     ]
     panels = Markup("").join(
-        Markup('<div class="panel" style="width: {}px"><p class="panel-title">{}</p><div class="static">{}</div></div>').format(WIDTH, words, _cell(cells[kind], f"{title}, {words}"))
+        Markup('<div class="panel" style="width: {}px"><p class="panel-title">{}</p><div class="static">{}</div></div>').format(
+            WIDTH, words, _cell(cells[kind], f"{title}, {words}")
+        )
         for kind, words in NAMES.items()
     )
     foot = Markup('<p class="chart-foot">{}</p>').format(link(title, rows))
@@ -51,7 +53,9 @@ def _cell(genes: Sequence[Sequence[Any]], title: str) -> Markup:
     states = [_pill(x, TOP, f"input {i}") for i, x in enumerate((SPINE - 52, SPINE + 52))]
     bottom = height - 18
     if nodes:
-        out = Markup('<path d="M{0:g},{1:g}V{2:g}" stroke="{3}" stroke-width="1.2" stroke-dasharray="1.5 3"/>').format(SPINE, _y(0), bottom, MUTED)
+        out = Markup('<path d="M{0:g},{1:g}V{2:g}" stroke="{3}" stroke-width="1.2" stroke-dasharray="1.5 3"/>').format(
+            SPINE, _y(0), bottom, MUTED
+        )
         parts.insert(0, out)
     states += [_pill(SPINE, _y(node), f"node {node}") for node in range(nodes)]
     states.append(_pill(SPINE, bottom, "output: all nodes", 108))
@@ -74,44 +78,47 @@ def _sides(genes: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
 
 def _operation(node: int, source: int, side: int, op: str, passing: dict[int, int]) -> tuple[Markup, Markup]:
     """Return the edge of one operation, from the state that it reads through its box to its node, and the box."""
-    _, _, rule = op.partition(":")
+    rule = op.partition(":")[2]
     colour = shade(rule) if rule else MUTED
     dash = " ".join(map(str, rule_dash(rule))) if rule else "1 0"
-    x, y = SIDES[side > 0], _y(node) - 34
-    top = y - TALL / 2
-    into = f"M{x:g},{y + TALL / 2:g}C{x:g},{_y(node) - 4:g} {SPINE + side * 60:g},{_y(node):g} {SPINE + side * 29:g},{_y(node):g}"
-    head = f"M{SPINE + side * 34:g},{_y(node) - 4:g}L{SPINE + side * 28:g},{_y(node):g}L{SPINE + side * 34:g},{_y(node) + 4:g}"
-    if source < 2:
-        start = SPINE - 52 + 104 * source
-        same = (source == 1) == (side > 0)
-        if node == 0:
-            path = f"M{start:g},{TOP + 9:g}C{start:g},{top - 10:g} {x:g},{TOP + 9:g} {x:g},{top:g}"
-        else:  # down the outer edge of the picture, on the operation's side
-            passing[side] += 1
-            lane = SPINE + side * (SPINE - 14 + 4 * (passing[side] % 3))
-            begin = start + (side if same else -side * 0.5) * 26
-            path = f"M{begin:g},{TOP:g}C{lane:g},{TOP:g} {lane:g},{TOP + 10:g} {lane:g},{TOP + 40:g}V{y - 12:g}Q{lane:g},{y:g} {x + side * BOX / 2:g},{y:g}"
-    else:
-        start_y = _y(source - 2)
-        if source - 2 == node - 1:
-            path = f"M{SPINE + side * 10:g},{start_y + 9:g}C{SPINE + side * 14:g},{top - 2:g} {x:g},{start_y + 12:g} {x:g},{top:g}"
-        else:  # between the boxes and the nodes
-            lane = SPINE + side * (31 + 4 * (passing[2 * side] % 3))
-            passing[2 * side] += 1
-            path = f"M{SPINE + side * 27:g},{start_y:g}Q{lane:g},{start_y:g} {lane:g},{start_y + 14:g}V{y - 10:g}Q{lane:g},{y:g} {x - side * BOX / 2:g},{y:g}"
+    x, y, end = SIDES[side > 0], _y(node) - DROP, _y(node)
+    into = f"M{x:g},{y + TALL / 2:g}C{x:g},{end - 4:g} {SPINE + side * 60:g},{end:g} {SPINE + side * 29:g},{end:g}"
+    head = f"M{SPINE + side * 34:g},{end - 4:g}L{SPINE + side * 28:g},{end:g}L{SPINE + side * 34:g},{end + 4:g}"
     hover = Markup("<title>{}, from {} to node {}</title>").format(_spoken(op), _state(source), node)
-    edge = Markup(
-        '<g class="edge" stroke="{}" stroke-width="1.6">{}<path d="{}" stroke-dasharray="{}"/><path d="{}" stroke-dasharray="{}"/><path d="{}"/></g>'
-    ).format(colour, hover, path, dash, into, dash, head)
-    box = Markup(
-        '<g class="operation">{}<rect x="{:g}" y="{:g}" width="{}" height="{}" rx="5" fill="{}"/>'
-        '<rect x="{:g}" y="{:g}" width="{}" height="{}" rx="5" fill="{}" fill-opacity="0.14" stroke="{}" stroke-width="1.4" stroke-dasharray="{}"/>'
-        '<text x="{:g}" y="{:g}" text-anchor="middle" font-size="11" fill="{}">{}{}</text></g>'
-    ).format(
-        hover, x - BOX / 2, top, BOX, TALL, BACKGROUND, x - BOX / 2, top, BOX, TALL, colour, colour, dash, x, y + 4, INK, _short(op),
-        Markup(' <tspan font-weight="650">{}</tspan>').format(spell(rule)) if rule else "",
-    )  # fmt: skip
+    lines = (_way(node, source, side, passing), into)
+    paths = [Markup('<path d="{}" stroke-dasharray="{}"/>').format(line, dash) for line in lines]
+    edge = Markup('<g class="edge" stroke="{}" stroke-width="1.6">{}{}<path d="{}"/></g>').format(
+        colour, hover, Markup("").join(paths), head
+    )
+    place = Markup('x="{:g}" y="{:g}" width="{}" height="{}" rx="5"').format(x - BOX / 2, y - TALL / 2, BOX, TALL)
+    look = Markup('fill="{}" fill-opacity="0.14" stroke="{}" stroke-width="1.4" stroke-dasharray="{}"').format(colour, colour, dash)
+    text = Markup('<text x="{:g}" y="{:g}" text-anchor="middle" font-size="11" fill="{}">{}{}</text>').format(
+        x, y + 4, INK, _short(op), Markup(' <tspan font-weight="650">{}</tspan>').format(spell(rule)) if rule else ""
+    )
+    box = Markup('<g class="operation">{}<rect {} fill="{}"/><rect {} {}/>{}</g>').format(hover, place, BACKGROUND, place, look, text)
     return edge, box
+
+
+def _way(node: int, source: int, side: int, passing: dict[int, int]) -> str:
+    """Return the line from a state to an operation's box: straight down to the next, else by a lane outside of the boxes or inside."""
+    x, y = SIDES[side > 0], _y(node) - DROP
+    top = y - TALL / 2
+    if source < 2:
+        start = SPINE + (-52, 52)[source]
+        if node == 0:
+            return f"M{start:g},{TOP + 9:g}C{start:g},{top - 10:g} {x:g},{TOP + 9:g} {x:g},{top:g}"
+        passing[side] += 1
+        lane = SPINE + side * (SPINE - 14 + 4 * (passing[side] % 3))
+        down = f"{lane:g},{TOP + 40:g}V{y - 12:g}Q{lane:g},{y:g} {x + side * BOX / 2:g},{y:g}"
+        if (source == 1) == (side > 0):
+            return f"M{start + side * 26:g},{TOP:g}C{lane:g},{TOP:g} {lane:g},{TOP + 10:g} {down}"
+        return f"M{start:g},{TOP - 9:g}C{start:g},0 {lane:g},-4 {down}"  # above the other input
+    start, inner = _y(source - 2), x - side * BOX / 2
+    if source - 2 == node - 1:
+        return f"M{SPINE + side * 10:g},{start + 9:g}C{SPINE + side * 14:g},{top - 2:g} {x:g},{start + 12:g} {x:g},{top:g}"
+    lane = SPINE + side * (31 + 4 * (passing[2 * side] % 3))
+    passing[2 * side] += 1
+    return f"M{SPINE + side * 27:g},{start:g}Q{lane:g},{start:g} {lane:g},{start + 14:g}V{y - 10:g}Q{lane:g},{y:g} {inner:g},{y:g}"
 
 
 def _pill(x: float, y: float, words: str, width: float = 54) -> Markup:

@@ -21,6 +21,9 @@ SHORT = "datum.value >= 1e5 || datum.value < 1e-3 ? format(datum.value, '.0e') :
 ZOOM = {"name": "zoom", "select": {"type": "interval", "zoom": "wheel![event.altKey]"}, "bind": "scales"}
 
 
+Numbers = Sequence[float] | np.ndarray
+
+
 @dataclass(frozen=True)
 class Axis:
     """What stands along an axis."""
@@ -38,15 +41,15 @@ class Line:
 
     panel: str
     series: Series
-    x: Sequence[float]
-    mean: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
+    x: Numbers
+    mean: Numbers
+    low: Numbers
+    high: Numbers
     seeds: int
     kind: str = "mean"  # dashes tell these apart
 
 
-def over_seeds(panel: str, series: Series, columns: Iterable[Sequence[float]], first: int = 1, kind: str = "mean", x: Sequence[float] = ()) -> Line | None:
+def over_seeds(panel: str, series: Series, columns: Iterable[Numbers], first: int = 1, kind: str = "mean") -> Line | None:
     """Return the mean over seeds and their range; a run that ended early counts as long as it ran. None of no numbers at all."""
     stacked = [np.asarray(column, dtype=float) for column in columns]
     length = max(map(len, stacked), default=0)
@@ -54,11 +57,12 @@ def over_seeds(panel: str, series: Series, columns: Iterable[Sequence[float]], f
     if not length or not padded.count():
         return None
     mean, low, high = (np.ma.filled(each.astype(float), np.nan) for each in (padded.mean(0), padded.min(0), padded.max(0)))
-    where = list(x) or list(range(first, first + length))
-    return Line(panel, series, where, mean, low, high, len(stacked), kind)
+    return Line(panel, series, range(first, first + length), mean, low, high, len(stacked), kind)
 
 
-def multiples(title: str, found: Sequence[Line], x: Axis, y: Axis, mark: float | None = None, note: str = "", grey: bool = True, heading: str = "") -> Markup:
+def multiples(
+    title: str, found: Sequence[Line], x: Axis, y: Axis, mark: float | None = None, note: str = "", grey: bool = True, heading: str = ""
+) -> Markup:
     """Draw a panel for every `panel` of the lines; `mark`: a level that is dotted; `grey`: the others' lines behind each."""
     if not found:
         return NOTHING
@@ -73,13 +77,15 @@ def multiples(title: str, found: Sequence[Line], x: Axis, y: Axis, mark: float |
     over = _domain(y, [*reach, *([] if mark is None else [mark])])
     spec = _spec(series, kinds, dashes, x, y, rows, over, grey and len(panels) > 1, mark)
     top = over[1]
-    if any(row["value"] is not None and np.isfinite(row["value"]) and row["value"] > 1.001 * top for row in rows):  # type: ignore[operator, arg-type]
-        note = f"What lies above {top:.3g} is cut off; it is in the data. {note}".strip()
+    if any(row["value"] is not None and np.isfinite(row["value"]) and row["value"] > 1.001 * top for row in rows):
+        note = f"What goes beyond an edge is cut off there; the data have it. {note}".strip()
     by_panel = {panel: [line for line in found if line.panel == panel] for panel in panels}
     drawn = []
     for panel in panels:
         only = {line.series.name for line in by_panel[panel]}
-        drawn.append(Panel(panel, _words(by_panel[panel], y), spec, {"panel": panel}, only.pop() if len(only) == 1 and len(series) > 1 else ""))
+        drawn.append(
+            Panel(panel, _words(by_panel[panel], y), spec, {"panel": panel}, only.pop() if len(only) == 1 and len(series) > 1 else "")
+        )
     entries = [kind(one, dashes[one]) for one in kinds] if len(kinds) > 1 else []
     shown = [Series(one.name, one.colour, DASHES[0], "") for one in series] if len(series) > 1 else []
     return draw(title, rows, drawn, shown, entries, note, heading or y.title[:1].upper() + y.title[1:])
@@ -95,7 +101,15 @@ def _rows(found: Sequence[Line], x: Axis, y: Axis) -> tuple[list[Row], int]:
             bad = y.scale == "log" and not line.mean[i] > 0
             low = line.low[i] if y.scale != "log" or line.low[i] > 0 else line.mean[i]
             row: Row = {"panel": line.panel, "series": line.series.name, "kind": line.kind, x.name: line.x[i]}
-            rows.append(row | {"value": None if bad else line.mean[i], "low": None if bad else low, "high": None if bad else line.high[i], "seeds": line.seeds})
+            rows.append(
+                row
+                | {
+                    "value": None if bad else line.mean[i],
+                    "low": None if bad else low,
+                    "high": None if bad else line.high[i],
+                    "seeds": line.seeds,
+                }
+            )
     return rows, step
 
 
@@ -115,20 +129,39 @@ def _domain(axis: Axis, values: Iterable[Any]) -> tuple[float, float]:
 
 
 def _spec(
-    series: Sequence[Series], kinds: Sequence[str], dashes: Mapping[str, Any], x: Axis, y: Axis, rows: Sequence[Row], over: tuple[float, float], grey: bool, mark: float | None
+    series: Sequence[Series],
+    kinds: Sequence[str],
+    dashes: Mapping[str, Any],
+    x: Axis,
+    y: Axis,
+    rows: Sequence[Row],
+    over: tuple[float, float],
+    grey: bool,
+    mark: float | None,
 ) -> dict[str, Any]:
     here, elsewhere = [{"filter": "datum.panel === panel"}], [{"filter": "datum.panel !== panel"}]
     along = quantity(x.name, x.title, type=x.scale, domain=list(_domain(x, (row[x.name] for row in rows))), nice=False)
     along["axis"] = {"tickMinStep": 1, "format": "d"} if x.whole else {}
     up = quantity("value", None, type=y.scale, domain=list(over))
     up["axis"] = {"labelExpr": SHORT, "values": powers(*over)} if y.scale == "log" else {}
-    dash = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": list(kinds), "range": [list(dashes[one]) for one in kinds]}}
+    dash = {
+        "field": "kind",
+        "type": "nominal",
+        "legend": None,
+        "scale": {"domain": list(kinds), "range": [list(dashes[one]) for one in kinds]},
+    }
     detail = [{"field": "series"}, {"field": "kind"}, {"field": "panel"}]
     colour = coloured(series)
     layers: list[dict[str, Any]] = []
     if grey:
         main = [*elsewhere, {"filter": {"field": "kind", "equal": kinds[0]}}]
-        layers.append({"transform": main, "mark": {"type": "line", "clip": True, "strokeWidth": 0.8, "stroke": CONTEXT}, "encoding": {"x": along, "y": up, "detail": detail}})
+        layers.append(
+            {
+                "transform": main,
+                "mark": {"type": "line", "clip": True, "strokeWidth": 0.8, "stroke": CONTEXT},
+                "encoding": {"x": along, "y": up, "detail": detail},
+            }
+        )
     if mark is not None:
         layers.append({"mark": {"type": "rule", "stroke": MUTED, "strokeDash": [2, 3]}, "encoding": {"y": {"datum": mark}}})
     if any(row["low"] != row["high"] for row in rows):
@@ -138,11 +171,20 @@ def _spec(
     layers.append({"transform": here, "params": [ZOOM], "mark": {"type": "line", "clip": True, "strokeWidth": 1.8}, "encoding": encoding})
     if len({row[x.name] for row in rows}) <= SIZED:
         dots = {"x": along, "y": up, "color": colour}
-        layers.append({"transform": here, "mark": {"type": "point", "clip": True, "filled": True, "size": 16, "opacity": 1}, "encoding": dots})
+        layers.append(
+            {"transform": here, "mark": {"type": "point", "clip": True, "filled": True, "size": 16, "opacity": 1}, "encoding": dots}
+        )
     shown = tips(("series", "series"), *([("kind", "of")] if len(kinds) > 1 else []), (x.name, x.title, "~g"), ("value", y.title, ".4~g"))
     shown += tips(("low", "lowest seed", ".4~g"), ("high", "highest seed", ".4~g"), ("seeds", "seeds", "d"))
     pointed = {"x": along, "y": up, "tooltip": shown}
-    layers.append({"name": HOVER, "transform": here, "mark": {"type": "point", "clip": True, "size": 120, "opacity": 0, "filled": True}, "encoding": pointed})
+    layers.append(
+        {
+            "name": HOVER,
+            "transform": here,
+            "mark": {"type": "point", "clip": True, "size": 120, "opacity": 0, "filled": True},
+            "encoding": pointed,
+        }
+    )
     return {"width": WIDTH, "height": HEIGHT, "params": [{"name": "panel", "value": ""}], "layer": layers}
 
 

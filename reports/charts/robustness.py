@@ -11,7 +11,7 @@ from markupsafe import Markup
 from reports.charts.chart import Panel, Row, draw, kind
 from reports.charts.curves import folded
 from reports.charts.lines import Axis, Line, multiples
-from reports.charts.style import INK, Series, coloured, looks, quantity, tips
+from reports.charts.style import HERE, INK, Series, coloured, looks, quantity, tips
 
 if TYPE_CHECKING:
     from reports.numbers.attacked import Attack
@@ -35,7 +35,7 @@ def worst(part: Part, verdicts: Sequence[Verdict] = ()) -> Markup:
         found = _within(table, series, masked)
         shown = [row["value"] for row in found if row["kind"] == WORST]
         rows += found
-        words = f"worst cases between {min(shown):.1f} and {max(shown):.1f} %"  # type: ignore[type-var, str-format]
+        words = f"worst cases between {min(shown):.1f} and {max(shown):.1f} %"
         panels.append(Panel(f"Within {table.budget.words}", words, _spec(list(series.values()), rule=True), {"panel": table.budget.words}))
     entries = [kind(CLEAN, (), "cross"), *_ways(rows), kind(WORST, (), "tick")]
     title = f"Worst case within each budget, {part.block.dataset}, {part.block.network}"
@@ -43,7 +43,7 @@ def worst(part: Part, verdicts: Sequence[Verdict] = ()) -> Markup:
     return draw(title, rows, panels, (), entries, note, "Robust accuracy, %: worst case within each budget") if rows else Markup("")
 
 
-def _within(table: Table, series: dict[int, Series], masked: dict[int, bool]) -> list[Row]:
+def _within(table: Table, series: dict[int, Series], masked: dict[int, bool | None]) -> list[Row]:
     rows: list[Row] = []
     for one in table.rows:
         if (look := series.get(id(one.variant))) is None:
@@ -70,7 +70,7 @@ def attacked(part: Part) -> Markup:
         if found:
             rows += found
             values = [row["value"] for row in found]
-            words = f"robust accuracy between {min(values):.1f} and {max(values):.1f} %"  # type: ignore[type-var, str-format]
+            words = f"robust accuracy between {min(values):.1f} and {max(values):.1f} %"
             panels.append(Panel(f"{attack.label} ({attack.budget.words})", words, _spec(list(series.values())), {"panel": attack.label}))
     title = f"Robust accuracy by attack and way, {part.block.dataset}, {part.block.network}"
     return draw(title, rows, panels, (), _ways(rows), heading="Robust accuracy by attack and way, %") if rows else Markup("")
@@ -86,14 +86,20 @@ def _left(part: Part, attack: Attack, series: dict[int, Series]) -> list[Row]:
         for way in WAYS:
             left = [100 * float(each.mean()) for network in networks if (each := network.under(attack, way)) is not None]
             if left:
-                row: Row = {"panel": attack.label, "series": look.name, "kind": WAYS[way], "value": float(np.mean(left)), "networks": len(left)}
+                row: Row = {
+                    "panel": attack.label,
+                    "series": look.name,
+                    "kind": WAYS[way],
+                    "value": float(np.mean(left)),
+                    "networks": len(left),
+                }
                 rows.append(row | {"budget": attack.budget.words, "words": None if named else look.name})
                 named = True
     return rows
 
 
 def budgets(part: Part) -> Markup:
-    """Draw robust accuracy against the size of the perturbation: attacks that ran at several sizes, and those that seek the nearest error."""
+    """Draw robust accuracy against the size of the perturbation: attacks that ran at several sizes, or seek the nearest error."""
     series = _series(part)
     figures = []
     for curve in (*part.curves(), *part.minimal()):
@@ -132,13 +138,23 @@ def _ways(rows: Sequence[Row]) -> list[Series]:
 
 def _spec(series: list[Series], rule: bool = False) -> dict[str, Any]:
     """Return rows of marks, each under its network's name: one shape for each kind of way."""
-    up = {"field": "series", "type": "nominal", "axis": None, "scale": {"domain": [one.name for one in series], "paddingOuter": 0.3}, "title": None}
+    up = {
+        "field": "series",
+        "type": "nominal",
+        "axis": None,
+        "scale": {"domain": [one.name for one in series], "paddingOuter": 0.3},
+        "title": None,
+    }
     along = quantity("value", "robust accuracy, %", domain=[0, 100], nice=False, padding=6)
     along["axis"] = {"values": [0, 25, 50, 75, 100]}
     shapes = {CLEAN: "cross", **{WAYS[way]: shape.removeprefix("open-") for way, shape in SHAPES.items()}}
     shape = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": list(shapes), "range": list(shapes.values())}}
     shown = tips(("series", "network"), ("kind", "through"), ("value", "robust accuracy, %", ".1f"))
-    shown += tips(("low", "from", ".1f"), ("high", "to", ".1f"), ("seeds", "seeds", "d")) if rule else tips(("networks", "networks", "d"), ("budget", "within"))
+    shown += (
+        tips(("low", "from", ".1f"), ("high", "to", ".1f"), ("seeds", "seeds", "d"))
+        if rule
+        else tips(("networks", "networks", "d"), ("budget", "within"))
+    )
     marks = {"x": along, "y": up, "color": coloured(series), "shape": shape, "tooltip": shown}
     closed = f"datum.kind !== '{WAYS['own']}' && datum.kind !== '{CLEAN}' && datum.kind !== '{WORST}'"
     layers: list[dict[str, Any]] = [
@@ -167,7 +183,6 @@ def _spec(series: list[Series], rule: bool = False) -> dict[str, Any]:
     return {
         "width": WIDTH,
         "height": ROW * len(series) + 40,
-        "params": [{"name": "panel", "value": ""}],
-        "transform": [{"filter": "datum.panel === panel"}],
+        **HERE,
         "layer": layers,
     }

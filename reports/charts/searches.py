@@ -12,7 +12,7 @@ from reports.charts.chart import NOTHING, Panel, Row, draw
 from reports.charts.curves import folded
 from reports.charts.genotype import NAMES
 from reports.charts.lines import Axis, Line, multiples, over_seeds
-from reports.charts.style import INK, MUTED, Series, coloured, rule_dash, shade, themed, tips, unique
+from reports.charts.style import HERE, INK, MUTED, Series, coloured, rule_dash, shade, themed, tips, unique
 from reports.numbers.names import PALETTE, RULES, spell
 from reports.numbers.tables import SearchGroup
 from suite import store
@@ -83,7 +83,7 @@ def leaders(groups: Sequence[SearchGroup]) -> Markup:
             panels.append((panel, words))
     series = [Series(spell(rule), shade(rule), (), "square") for rule in RULES] + [Series(WEIGHTLESS, MUTED, (), "square")]
     series = [one for one in series if any(row["series"] == one.name for row in rows)]
-    spec = _edges(series, max((int(row["edge"]) for row in rows), default=1))  # type: ignore[arg-type]
+    spec = _edges(series, max((int(row["edge"]) for row in rows), default=1))
     drawn = [Panel(panel, words, spec, {"panel": panel}) for panel, words in panels]
     title = f"α edge by edge, {groups[0].dataset}"
     note = "A row an edge, from the first to the last; the word at its end is the rule; the fuller the colour the heavier the candidate."
@@ -122,7 +122,13 @@ def _leading(run: store.Run, kind: str, panel: str) -> list[Row]:
 
 
 def _edges(series: list[Series], edges: int) -> dict[str, Any]:
-    along = {"field": "epoch", "type": "ordinal", "title": "epoch", "axis": {"labelOverlap": True, "labelAngle": 0}, "scale": {"paddingInner": 0}}
+    along = {
+        "field": "epoch",
+        "type": "ordinal",
+        "title": "epoch",
+        "axis": {"labelOverlap": True, "labelAngle": 0},
+        "scale": {"paddingInner": 0},
+    }
     up = {"field": "edge", "type": "ordinal", "title": "edge", "axis": {"labelOverlap": True}, "scale": {"paddingInner": 0.15}}
     heavy = {"field": "weight", "type": "quantitative", "legend": None, "scale": {"range": [0.25, 1], "zero": False}}
     shown = tips(("edge", "edge"), ("epoch", "epoch"), ("candidate", "heaviest"), ("weight", "its share, %", ".1f"))
@@ -130,8 +136,7 @@ def _edges(series: list[Series], edges: int) -> dict[str, Any]:
         "width": 222,
         "height": 12 * edges + 50,
         "padding": {"left": 2, "right": 30, "top": 2, "bottom": 2},
-        "params": [{"name": "panel", "value": ""}],
-        "transform": [{"filter": "datum.panel === panel"}],
+        **HERE,
         "layer": [
             {"mark": "rect", "encoding": {"x": along, "y": up, "color": coloured(series), "opacity": heavy, "tooltip": shown}},
             {

@@ -33,6 +33,10 @@ CONFIG: dict[str, Any] = {
     "mark": {"color": INK},
     "text": {"color": INK, "fontSize": 11},
 }
+HERE: dict[str, Any] = {
+    "params": [{"name": "panel", "value": ""}],
+    "transform": [{"filter": "datum.panel === panel"}],
+}  # a panel's own rows
 
 
 def shade(rules: str) -> str:
@@ -107,6 +111,8 @@ def quantity(field: str, title: str | None = None, **scale: Any) -> dict[str, An
 def tips(*fields: tuple[str, str] | tuple[str, str, str]) -> list[dict[str, Any]]:
     """Return what hovering shows: (column, its title) of words, (column, title, format) of numbers."""
     return [
-        {"field": field, "title": title, "type": "quantitative", "format": rest[0]} if rest else {"field": field, "title": title, "type": "nominal"}
+        {"field": field, "title": title, "type": "quantitative", "format": rest[0]}
+        if rest
+        else {"field": field, "title": title, "type": "nominal"}
         for field, title, *rest in fields
     ]
