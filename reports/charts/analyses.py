@@ -179,7 +179,7 @@ def _spread(kinds: Sequence[Series]) -> dict[str, Any]:
     x, up = quantity("layer", "layer, first to last", nice=False, padding=6), quantity("q5", None)
     x["axis"], up["axis"] = {"tickMinStep": 1, "format": "d"}, {}
     shown = tips(("name", "layer"), ("kind", "rule"), *((f"q{q}", f"{q} %", ".3~g") for q in (5, 25, 50, 75, 95)))
-    thin = {"x": x, "y": up, "y2": {"field": "q95"}, "color": colour, "tooltip": shown}
+    thin: dict[str, Any] = {"x": x, "y": up, "y2": {"field": "q95"}, "color": colour, "tooltip": shown}
     thick = {**thin, "y": {**up, "field": "q25"}, "y2": {"field": "q75"}}
     dot = {"x": x, "y": {**up, "field": "q50"}, "color": colour, "shape": shape, "tooltip": shown}
     return {

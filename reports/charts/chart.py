@@ -18,13 +18,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import vl_convert
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from reports.charts import svg
 from reports.charts.style import CONFIG, MUTED, Series
 
 PANELS = 24  # a figure; what is left out is said
 NOTHING = Markup("<figcaption>Nothing to draw yet.</figcaption>")
 HOVER = "hover"  # the name of layers that serve the pointer alone: no static form
+BEHIND = "behind"  # the name of layers that are the same in every panel: their static form stands in the page once
 
 Row = dict[str, Any]  # column: text, number or None
 
@@ -58,27 +60,32 @@ def draw(
     if len(panels) > PANELS:
         note = f"The first {PANELS} of {len(panels)} panels. {note}".strip()
     values = [{column: plain(value) for column, value in row.items()} for row in rows]
-    specs = list(dict.fromkeys(json.dumps(panel.spec, sort_keys=True) for panel in drawn))
-    compiled = [_compile(json.loads(spec)) for spec in specs]
+    keys = [json.dumps(panel.spec, sort_keys=True) for panel in drawn]
+    specs = list(dict.fromkeys(keys))
+    compiled = [_Compiled.of(json.loads(spec), keys.count(spec)) for spec in specs]
+    behind = [svg.backdrop(_static(one.behind, values, {}), f"{name}-back{i}") for i, one in enumerate(compiled) if one.behind]
     numbers = sorted({column for row in values for column, value in row.items() if not isinstance(value, str | None)})
     items, listed = [], []
     for i, panel in enumerate(drawn):
-        which = specs.index(json.dumps(panel.spec, sort_keys=True))
-        svg = _static(compiled[which][0], values, panel.values, f"{name}-{i}")
+        which = specs.index(keys[i])
+        still = _static(compiled[which].still, values, panel.values)
         label = f"{title}{f', {panel.title}' if panel.title else ''}: {panel.words}"
         head = Markup('<p class="panel-title">{}</p>').format(panel.title) if panel.title else Markup("")
         attributes = Markup(' data-series="{}"').format(panel.series) if panel.series else ""
         items.append(
             Markup('<div class="panel" style="width: {}px"{}>{}<div class="static">{}</div></div>').format(
-                panel.spec["width"], attributes, head, Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))
+                panel.spec["width"],
+                attributes,
+                head,
+                svg.picture(still, label, f"{name}-{i}", f"{name}-back{which}" if compiled[which].behind else ""),
             )
         )
         listed.append({"spec": which, "values": panel.values, "label": label})
-    data = {"specs": [spec for _, spec in compiled], "panels": listed, "numbers": numbers}
+    data = {"specs": [one.whole for one in compiled], "panels": listed, "numbers": numbers}
     above = Markup('<p class="chart-title">{}</p>').format(heading) if heading else ""
     return Markup(
         '<div class="chart" id="{}">{}{}<div class="panels">{}</div><script type="application/json" class="spec">{}</script>{}</div>'
-    ).format(name, above, _legend(legend, kinds), Markup("").join(items), script(data), _foot(title, values, note))
+    ).format(name, above, _legend(legend, kinds), Markup("").join([*behind, *items]), script(data), _foot(title, values, note))
 
 
 def identifier(title: str) -> str:
@@ -125,25 +132,31 @@ def _foot(title: str, rows: Sequence[Row], note: str) -> Markup:
     return Markup('<p class="chart-foot">{}{}</p>').format(f"{note} " if note else "", link(title, rows))
 
 
-def _compile(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Compile to Vega what is drawn without a pointer, and all of it."""
-    off = {"filter": "indexof(hidden, datum.series) < 0 && indexof(hidden, datum.kind) < 0"}
-    whole = {
-        "data": {"name": "rows"},
-        "config": CONFIG,
-        "autosize": {"type": "fit", "contains": "padding"},
-        "padding": 2,
-        **spec,
-        "params": [{"name": "hidden", "value": []}, *spec.get("params", [])],
-        "transform": [off, *spec.get("transform", [])],
-    }
-    still = {**whole, "layer": [_still(layer) for layer in whole["layer"] if layer.get("name") != HOVER]}
-    return _vega(still), _vega(whole)
+@dataclass(frozen=True)
+class _Compiled:
+    """A specification in Vega: all of it, what is drawn without a pointer, and what lies behind several panels, if they share that."""
 
+    whole: dict[str, Any]
+    still: dict[str, Any]
+    behind: dict[str, Any] | None
 
-def _still(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a layer without what answers a pointer."""
-    return {key: value for key, value in layer.items() if key != "params"}
+    @classmethod
+    def of(cls, spec: Mapping[str, Any], panels: int) -> _Compiled:
+        off = {"filter": "indexof(hidden, datum.series) < 0 && indexof(hidden, datum.kind) < 0"}
+        whole = {
+            "data": {"name": "rows"},
+            "config": CONFIG,
+            "autosize": {"type": "fit", "contains": "padding"},
+            "padding": 2,
+            **spec,
+            "params": [{"name": "hidden", "value": []}, *spec.get("params", [])],
+            "transform": [off, *spec.get("transform", [])],
+        }
+        still = [{key: value for key, value in layer.items() if key != "params"} for layer in spec["layer"] if layer.get("name") != HOVER]
+        front, back = ([layer for layer in still if (layer.get("name") == BEHIND) == behind] for behind in (False, True))
+        if panels == 1 or not back:
+            return cls(_vega(whole), _vega({**whole, "layer": still}), None)
+        return cls(_vega(whole), _vega({**whole, "layer": front}), _vega({**whole, "layer": back}))
 
 
 def _vega(spec: dict[str, Any]) -> dict[str, Any]:
@@ -152,20 +165,12 @@ def _vega(spec: dict[str, Any]) -> dict[str, Any]:
     return compiled
 
 
-def _static(compiled: dict[str, Any], rows: Sequence[Row], values: Mapping[str, Any], prefix: str) -> str:
-    """Return one panel's SVG, with the page's fonts and colours, no more digits than a screen has, and ids of its own."""
-    signals = [
-        {**signal, **({"value": values[signal["name"]]} if signal["name"] in values else {})} for signal in compiled.get("signals", [])
-    ]
+def _static(compiled: dict[str, Any], rows: Sequence[Row], values: Mapping[str, Any]) -> str:
+    """Return the SVG of what is compiled, with the parameters at these values."""
+    signals = [{**signal, "value": values[signal["name"]]} if signal["name"] in values else signal for signal in compiled["signals"]]
     data = [{**source, "values": rows} if source["name"] == "rows" else source for source in compiled["data"]]
-    svg: str = vl_convert.vega_to_svg({**compiled, "signals": signals, "data": data})
-    svg = re.sub(r' (?:class|role|aria-[a-z]+|pointer-events|font-family|xmlns:xlink|version|stroke-miterlimit)="[^"]*"', "", svg)
-    svg = re.sub(r'<path(?= )[^>]*? d=""[^>]*/>|<path d="M0,0h0v0h0Z"/>', "", svg)
-    svg = re.sub(r"(?<=\d\.\d)\d+(?=[^\"<>]*\")", "", svg)
-    while (thinner := re.sub(r"<g(?: [^>]*)?></g>", "", svg)) != svg:
-        svg = thinner
-    ids = {old: f"{prefix}-{n}" for n, old in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', svg)))}
-    return re.sub(r'\bid="([^"]+)"|url\(#([^)]+)\)', lambda m: f'id="{ids[m[1]]}"' if m[1] else f"url(#{ids[m[2]]})", svg)
+    drawn: str = vl_convert.vega_to_svg({**compiled, "signals": signals, "data": data})
+    return drawn
 
 
 MARKS = {

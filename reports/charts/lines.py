@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from reports.charts.chart import HOVER, NOTHING, Panel, Row, draw, kind
+from reports.charts.chart import BEHIND, HOVER, NOTHING, PANELS, Panel, Row, draw, kind
 from reports.charts.style import CONTEXT, DASHES, MUTED, Series, coloured, quantity, tips
 
 WIDTH, HEIGHT = 222, 150
@@ -67,6 +67,10 @@ def multiples(
     if not found:
         return NOTHING
     panels = list(dict.fromkeys(line.panel for line in found))
+    if len(panels) > PANELS:
+        note = f"The first {PANELS} of {len(panels)} panels. {note}".strip()
+        panels = panels[:PANELS]
+        found = [line for line in found if line.panel in panels]
     series = list({line.series.name: line.series for line in found}.values())
     kinds = list(dict.fromkeys(line.kind for line in found))
     dashes = dict(zip(kinds, DASHES * len(kinds), strict=False))
@@ -139,7 +143,7 @@ def _spec(
     grey: bool,
     mark: float | None,
 ) -> dict[str, Any]:
-    here, elsewhere = [{"filter": "datum.panel === panel"}], [{"filter": "datum.panel !== panel"}]
+    here = [{"filter": "datum.panel === panel"}]
     along = quantity(x.name, x.title, type=x.scale, domain=list(_domain(x, (row[x.name] for row in rows))), nice=False)
     along["axis"] = {"tickMinStep": 1, "format": "d"} if x.whole else {}
     up = quantity("value", None, type=y.scale, domain=list(over))
@@ -154,14 +158,9 @@ def _spec(
     colour = coloured(series)
     layers: list[dict[str, Any]] = []
     if grey:
-        main = [*elsewhere, {"filter": {"field": "kind", "equal": kinds[0]}}]
-        layers.append(
-            {
-                "transform": main,
-                "mark": {"type": "line", "clip": True, "strokeWidth": 0.8, "stroke": CONTEXT},
-                "encoding": {"x": along, "y": up, "detail": detail},
-            }
-        )
+        thin = {"type": "line", "clip": True, "strokeWidth": 0.8, "stroke": CONTEXT}
+        main = [{"filter": {"field": "kind", "equal": kinds[0]}}]
+        layers.append({"name": BEHIND, "transform": main, "mark": thin, "encoding": {"x": along, "y": up, "detail": detail}})
     if mark is not None:
         layers.append({"mark": {"type": "rule", "stroke": MUTED, "strokeDash": [2, 3]}, "encoding": {"y": {"datum": mark}}})
     if any(row["low"] != row["high"] for row in rows):

@@ -79,6 +79,15 @@ def test_ids_are_unique_and_their_references_hold(metrics):  # noqa: F811
     assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(ids)
 
 
+def test_what_panels_share_stands_once_and_lies_where_it_would_in_each():
+    found = [line(f"s{i}", [3.0, 1.0 + i, 2.0]) for i in range(4)]
+    figure = lines.multiples("t", found, EPOCH, LOSS)
+    (name,) = re.findall(r'<svg class="backdrop"[^>]*><g id="([^"]+)"', figure)
+    assert figure.count(f'<use href="#{name}" />') == 4 and figure.count(">epoch</text>") == 1
+    alone = lines.multiples("t", found[:1], EPOCH, LOSS)  # nothing to share
+    assert "backdrop" not in alone and alone.count(">epoch</text>") == 1
+
+
 def test_nothing_from_data_ends_a_script_or_a_picture():
     figure = lines.multiples(f"Curves, {NASTY}", [line(NASTY, [1.0, 2.0]), line("b", [2.0, 3.0])], EPOCH, LOSS)
     assert "<script>alert" not in figure and figure.count("</script>") == 1
@@ -100,7 +109,7 @@ def test_no_more_panels_than_a_figure_holds_and_what_is_left_out_is_said():
     figure = lines.multiples("t", [line(f"s{i}", [1.0, 2.0]) for i in range(200)], EPOCH, LOSS)
     assert figure.count('class="panel"') == chart.PANELS
     assert f"The first {chart.PANELS} of 200 panels." in figure
-    assert len({row["series"] for row in data_of(figure)}) == 200  # the data have all
+    assert len({row["series"] for row in data_of(figure)}) == chart.PANELS
 
 
 def test_long_lines_are_thinned_and_keep_their_ends():
