@@ -174,11 +174,15 @@ class Block:
     def _is_baseline(self, other: Variant, variant: Variant) -> bool:
         return other.rules == ("searched" if variant.is_cell else "bp") and (not variant.is_cell or other.name == variant.name)
 
+    def baseline(self, variant: Variant) -> Variant | None:
+        """Return what a variant stands against: BP, or the same cell as searched, under the same protocol; itself if it is that."""
+        same = (v for v in self.variants if v.protocols[:1] == variant.protocols[:1])
+        return next((v for v in same if self._is_baseline(v, variant)), None)
+
     def paired(self, variant: Variant, metric: str) -> Difference:
-        """Return the paired difference to BP, or to the same cell as searched; of no seeds where it is the baseline itself, or there is none."""
-        same = [v for v in self.variants if v.protocols[:1] == variant.protocols[:1]]
-        baseline = next((v for v in same if self._is_baseline(v, variant)), variant)
-        return Difference.paired({} if baseline is variant else variant.by_seed(metric), baseline.by_seed(metric))
+        """Return the paired difference to the baseline; of no seeds where it is the baseline itself, or there is none."""
+        baseline = self.baseline(variant)
+        return Difference.paired({} if baseline is variant else variant.by_seed(metric), baseline.by_seed(metric) if baseline else {})
 
     def difference(self, variant: Variant, metric: str) -> str:
         """Write the paired difference, or a dash."""

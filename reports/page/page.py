@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from reports import charts
 from reports.charts import analyses as analysis_charts
-from reports.charts import common as charts
 from reports.numbers import (
     analyses,
     attacked,

@@ -8,8 +8,7 @@ import pytest
 from scipy import stats
 
 from bionas import catalog
-from reports import summary
-from reports.charts import common as charts
+from reports import charts, summary
 from reports.numbers import attacked, claims, paper, robustness, tables
 from reports.numbers.attacked import Budget
 from reports.tests.attacked import attack, left, network
