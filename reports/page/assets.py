@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 HERE = Path(__file__).parent
-STYLES = ("style.css",)
+STYLES = ("style.css", "compare.css")
 SCRIPTS: tuple[str, ...] = ()
 
 

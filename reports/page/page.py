@@ -13,6 +13,7 @@ from reports.numbers import (
     analyses,
     attacked,
     claims,
+    compare,
     composition,
     improvement,
     masking,
@@ -32,8 +33,8 @@ from reports.page import assets
 HERE = Path(__file__).parent
 
 
-def render(results: tables.Results) -> str:
-    """Return the whole page. Everything that comes from data is escaped by the template."""
+def render(results: tables.Results, before: tables.Results | None = None) -> str:
+    """Return the whole page, set against other results if there are any. Everything that comes from data is escaped by the template."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -48,6 +49,7 @@ def render(results: tables.Results) -> str:
     return environment.get_template("report.html.j2").render(
         results=results,
         missed=missed,
+        against=before and compare.compare(before, results),
         selected_on_test=any("selected on test" in str(run.metrics.get("test_error_of")) for run in results.runs),
         charts=charts,
         names=names,
@@ -92,7 +94,7 @@ def _networks(results: tables.Results) -> list[tuple[str, float, tuple[float, fl
 def _shared_provenance(results: tables.Results) -> dict[str, list[str]]:
     """Every value that a provenance field takes over all runs, but for those that belong to one run."""
     found: dict[str, list[str]] = {}
-    for run in results.runs:
+    for run in (*results.runs, *results.again):
         for name, value in run.provenance.items():
             if name not in ("argv", "finished", "seed") and str(value) not in found.setdefault(name, []):
                 found[name].append(str(value))

@@ -1,6 +1,6 @@
 """Results: how a run is written, read, locked and compared. Imports no torch."""
 
-from suite.store.comparing import digest, digest_of
+from suite.store.comparing import digest, digest_of, joined
 from suite.store.layout import FORMAT, Run, copy, finished, groups, made_by, opened, read, read_group, runs, write, write_group
 from suite.store.locking import holder, locked
 from suite.store.origin import provenance, usage
@@ -16,6 +16,7 @@ __all__ = [
     "finished",
     "groups",
     "holder",
+    "joined",
     "locked",
     "made_by",
     "opened",
