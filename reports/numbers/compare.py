@@ -27,6 +27,7 @@ MADE_BY = ("commit", "dirty", "image", "image_digest", "device", "machine", "pro
 WHERE = ("device", "machine", "processor", "instructions", "threads")  # what seconds depend on
 WHAT = ("id", "seed", "of_seed", "parent", "dataset", "name", "network", "rules", "protocols", "overrides", "sources", "trial", "tuning")
 MARKS = BETTER, WORSE, TIE, SAME, HERE, THERE = "better", "worse", "not told apart", "same numbers", "only here", "only there"
+SHOWN = 3  # of a long list
 UNTESTED = Step(math.nan, math.nan, False)
 ELSEWHERE = "not comparable"  # seconds of two machines
 
@@ -247,6 +248,10 @@ class Differing:
     after: str
     where: tuple[str, ...] = ()
 
+    @property
+    def places(self) -> str:
+        return few(self.where) or "everywhere"
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -349,8 +354,7 @@ def _paired(before: Sequence[Member], after: Sequence[Member]) -> list[Pair]:
         by_key.setdefault(member.key, []).append(i)
     partner: dict[int, int] = {}
     for j, member in enumerate(after):
-        if (i := next((by_id[id] for id in member.ids.values() if id in by_id), None)) is not None:
-            partner[j] = i
+        partner |= {j: by_id[id] for id in list(member.ids.values())[::-1] if id in by_id}
     taken = set(partner.values())
     near = [
         (len(list(merging.differing(dict(before[i].of.settings), dict(member.of.settings)))), i, j)
@@ -379,26 +383,32 @@ def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _values(results: Results, name: str) -> list[str]:
-    return sorted({str(run.provenance[name]) for run in (*results.runs, *results.again) if name in run.provenance})
+    found = {str(run.provenance[name]) for run in (*results.runs, *results.again) if name in run.provenance}
+    return sorted(value[:10] if name == "commit" else value for value in found)
 
 
 def _made(results: Results) -> str:
     """Say which commits made it, and on which machines."""
-    commits = ", ".join(commit[:10] for commit in _values(results, "commit"))
+    commits = _values(results, "commit")
     places = sorted({merging.machine(run) for run in (*results.runs, *results.again)})
-    return "; ".join(filter(None, (commits and f"commit {commits}", " and ".join(places))))
+    return "; ".join(filter(None, (commits and f"commit {few(commits)}", few(places, " and "))))
+
+
+def few(words: Sequence[str], between: str = ", ") -> str:
+    """Write the first words of a list that may be long."""
+    return between.join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
 
 
 def _made_differently(before: Results, after: Results) -> Iterator[Differing]:
     """Yield what differs in code and machine, over all runs."""
     versions = {name for results in (before, after) for run in results.runs for name in run.provenance if name.startswith("version_")}
     for name in (*MADE_BY, *sorted(versions)):
-        said = [", ".join(_values(results, name)) for results in (before, after)]
-        if said[0] != said[1]:
-            yield Differing(name.replace("version_", "").replace("_", " "), said[0] or "–", said[1] or "–")
-    commits, codes = ([_values(results, name) for results in (before, after)] for name in ("commit", "code"))
-    if codes[0] != codes[1] and commits[0] == commits[1]:
-        yield Differing("code, of one commit", *(", ".join(each) or "–" for each in codes))
+        old, new = (_values(results, name) for results in (before, after))
+        if old != new:
+            yield Differing(name.replace("version_", "").replace("_", " "), few(old) or "–", few(new) or "–")
+    (old, new), codes = ([_values(results, name) for results in (before, after)] for name in ("commit", "code"))
+    if codes[0] != codes[1] and old == new:
+        yield Differing("code, of one commit", few(codes[0]) or "–", few(codes[1]) or "–")
 
 
 def _set_differently(before: Results, after: Results, met: Sequence[Pair]) -> Iterator[Differing]:

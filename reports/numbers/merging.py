@@ -86,7 +86,7 @@ def _load(path: Path) -> Part:
         raise ValueError(f"{path}: its attacks are written as an earlier version did; run the workflow again")
     ran = {run.id for run in runs.values()}
     seeds = tuple(sorted({_unit(entry) for kind in ("searches", "trials") for entry in plan[kind] if entry["id"] in ran}))
-    commits = tuple(dict.fromkeys(str(run.provenance.get("commit", "unknown")) for run in runs.values()))
+    commits = tuple(dict.fromkeys(str(run.provenance.get("commit", "unknown"))[:10] for run in runs.values()))
     source = Source(str(path), seeds, len(runs), tuple(dict.fromkeys(machine(run) for run in runs.values())), commits)
     return Part(plan, definition, verdict, missing, other_code, runs, digests, (source,))
 
@@ -108,7 +108,8 @@ def _join(parts: Sequence[Part]) -> Part:
     kept = {kind: _entries(parts, kind) for kind in LISTS}
     places = {f"{where}/{entry['id']}" for kind, where in LISTS.items() for entry in kept[kind]}
     runs: dict[str, store.Run] = {}
-    again, home = [], {}
+    home: dict[str, Part] = {}
+    again = []
     for part in parts:
         for place, run in part.runs.items():
             if place in runs:
