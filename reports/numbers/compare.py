@@ -352,9 +352,8 @@ def _paired(before: Sequence[Member], after: Sequence[Member]) -> list[Pair]:
     by_key: dict[tuple[Any, ...], list[int]] = {}
     for i, member in enumerate(before):
         by_key.setdefault(member.key, []).append(i)
-    partner: dict[int, int] = {}
-    for j, member in enumerate(after):
-        partner |= {j: by_id[id] for id in list(member.ids.values())[::-1] if id in by_id}
+    found = ((j, next((by_id[id] for id in member.ids.values() if id in by_id), None)) for j, member in enumerate(after))
+    partner = {j: i for j, i in found if i is not None}
     taken = set(partner.values())
     near = [
         (len(list(merging.differing(dict(before[i].of.settings), dict(member.of.settings)))), i, j)
