@@ -390,7 +390,7 @@ def _made(results: Results) -> str:
     """Say which commits made it, and on which machines."""
     commits = _values(results, "commit")
     places = sorted({merging.machine(run) for run in (*results.runs, *results.again)})
-    return "; ".join(filter(None, (commits and f"commit {few(commits)}", few(places, " and "))))
+    return "; ".join(filter(None, (f"commit {few(commits)}" if commits else "", few(places, " and "))))
 
 
 def few(words: Sequence[str], between: str = ", ") -> str:
@@ -405,8 +405,8 @@ def _made_differently(before: Results, after: Results) -> Iterator[Differing]:
         old, new = (_values(results, name) for results in (before, after))
         if old != new:
             yield Differing(name.replace("version_", "").replace("_", " "), few(old) or "–", few(new) or "–")
-    (old, new), codes = ([_values(results, name) for results in (before, after)] for name in ("commit", "code"))
-    if codes[0] != codes[1] and old == new:
+    commits, codes = ([_values(results, name) for results in (before, after)] for name in ("commit", "code"))
+    if codes[0] != codes[1] and commits[0] == commits[1]:
         yield Differing("code, of one commit", few(codes[0]) or "–", few(codes[1]) or "–")
 
 

@@ -105,7 +105,8 @@ def _join(parts: Sequence[Part]) -> Part:
     """Join parts in an order of theirs, not of the arguments; one alone comes out as it would of its pieces."""
     for one, other in itertools.combinations(parts, 2):
         _agree(one, other)
-    kept = {kind: _entries(parts, kind) for kind in LISTS}
+    kept = {kind: _entries(parts, kind) for kind in ("searches", "trials")}
+    kept["tuning"] = list({entry["id"]: entry for part in parts for entry in part.plan.get("tuning", [])}.values())
     places = {f"{where}/{entry['id']}" for kind, where in LISTS.items() for entry in kept[kind]}
     runs: dict[str, store.Run] = {}
     home: dict[str, Part] = {}
@@ -226,12 +227,14 @@ def _entries(parts: Sequence[Part], kind: str) -> list[Mapping[str, Any]]:
 
     Of two entries that differ in device or threads the one stays that ran. Raises ValueError if both did.
     """
-    groups: dict[str, dict[tuple[int, int], tuple[Mapping[str, Any], Part]]] = {}
+    groups: dict[str, dict[tuple[int, int, str], tuple[Mapping[str, Any], Part]]] = {}
     for part in parts:
-        for entry in part.plan.get(kind, []):
+        for entry in part.plan[kind]:
             group = groups.setdefault(json.dumps([_what(entry), _how(entry)], sort_keys=True), {})
-            slot = _unit(entry), entry["seed"]
+            slot = _unit(entry), entry["seed"], ""
             before, home = group.setdefault(slot, (entry, part))
+            if home is part and before["id"] != entry["id"]:  # two in one file are two
+                group[(*slot[:2], entry["id"])] = entry, part
             if home is part or not _ran(part, kind, entry):
                 continue
             if not _ran(home, kind, before):
