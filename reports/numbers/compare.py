@@ -390,12 +390,14 @@ def _made(results: Results) -> str:
     """Say which commits made it, and on which machines."""
     commits = _values(results, "commit")
     places = sorted({merging.machine(run) for run in (*results.runs, *results.again)})
-    return "; ".join(filter(None, (f"commit {few(commits)}" if commits else "", few(places, " and "))))
+    return "; ".join(
+        filter(None, (f"commit {few(commits)}" if commits else "", " and ".join(places) if len(places) < 3 else f"{len(places)} machines"))
+    )
 
 
-def few(words: Sequence[str], between: str = ", ") -> str:
+def few(words: Sequence[str]) -> str:
     """Write the first words of a list that may be long."""
-    return between.join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+    return ", ".join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
 
 
 def _made_differently(before: Results, after: Results) -> Iterator[Differing]:

@@ -1,5 +1,6 @@
 """The store: whole files or none, one writer, and a digest that sees numbers and nothing else."""
 
+import json
 import lzma
 import subprocess
 import sys
@@ -61,6 +62,21 @@ def test_digest_of_a_collection_leaves_out_provenance_at_any_depth(tmp_path):
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:
             store.write_group(file.create_group("trial/x/train"), run(provenance={"commit": commit}))
     assert store.digest(tmp_path / "a.h5") == store.digest(tmp_path / "b.h5")
+
+
+def test_digest_of_a_collection_is_of_its_runs_whatever_file_they_lie_in(tmp_path):
+    """Old: the plan and the definition's text counted, so that two files with the same numbers had two digests."""
+    digests = []
+    for names in (["x", "y"], ["x"], ["y"]):
+        path = tmp_path / f"{'-'.join(names)}.h5"
+        with h5py.File(path, "w") as file:
+            file["plan"], file["definition"] = json.dumps(names), f"# {names}"
+            for name in names:
+                store.write_group(file.create_group(f"trial/{name}/train"), run(id=name))
+            digests.append({group.name[1:]: store.digest_of(group) for group in store.groups(file)})
+        assert store.digest(path) == store.joined(digests[-1])
+    both, first, second = digests
+    assert store.joined(second | first) == store.joined(both) != store.joined(first)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
