@@ -81,7 +81,7 @@ def _load(path: Path) -> Part:
         missing = json.loads(file["missing"].asstr()[()]) if "missing" in file else []
         other_code = json.loads(file["provenance/other_code"].asstr()[()]) if "provenance/other_code" in file else {}
         runs = store.runs(file)
-        digests = {place: store.digest_of(file[place]) for place in runs}
+        digests = {place: store.digest_of_run(run) for place, run in runs.items()}
     if any(isinstance(trial["evaluation"]["attacks"], list) for trial in plan["trials"] if trial["evaluation"]):
         raise ValueError(f"{path}: its attacks are written as an earlier version did; run the workflow again")
     ran = {run.id for run in runs.values()}

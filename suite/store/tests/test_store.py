@@ -55,6 +55,8 @@ def test_digest_sees_numbers_and_nothing_else(tmp_path, changes, moves):
     store.write(tmp_path / "a.h5", run())
     store.write(tmp_path / "b.h5", run(**changes))
     assert (store.digest(tmp_path / "a.h5") != store.digest(tmp_path / "b.h5")) == moves
+    of_runs = {store.digest_of_run(store.read(tmp_path / name)) for name in ("a.h5", "b.h5")}
+    assert (len(of_runs) == 2) == moves
 
 
 def test_digest_of_a_collection_leaves_out_provenance_at_any_depth(tmp_path):
@@ -73,7 +75,7 @@ def test_digest_of_a_collection_is_of_its_runs_whatever_file_they_lie_in(tmp_pat
             file["plan"], file["definition"] = json.dumps(names), f"# {names}"
             for name in names:
                 store.write_group(file.create_group(f"trial/{name}/train"), run(id=name))
-            digests.append({group.name[1:]: store.digest_of(group) for group in store.groups(file)})
+            digests.append({place: store.digest_of_run(each) for place, each in store.runs(file).items()})
         assert store.digest(path) == store.joined(digests[-1])
     both, first, second = digests
     assert store.joined(second | first) == store.joined(both) != store.joined(first)
