@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from reports.numbers import merging
 from reports.numbers.names import rules
 from reports.numbers.statistics import Difference, Summary, proportion
 from suite import store
@@ -204,6 +205,8 @@ class Results:
     other_code: Mapping[str, Any]  # runs, by their place in the file, that other code `made`, what `rests` on them, and what to do
     tuning: Mapping[str, store.Run] = field(default_factory=dict)  # the runs that chose learning rates, by id; in no table of results
     missing: Sequence[Mapping[str, str]] = ()  # results that are not there: run, stage, reason
+    sources: tuple[merging.Source, ...] = ()  # the files
+    again: tuple[store.Run, ...] = ()  # runs that several files have, once more: their numbers are the same, their machines may differ
 
     def by_other_code(self, runs: Sequence[store.Run]) -> str:
         """Say how many of these runs other code made, or rest on such a run; or nothing."""
@@ -243,18 +246,10 @@ class Results:
         return found
 
 
-def read(path: Path) -> Results:
-    """Read a metrics file. Raises ValueError, with the path, if it is none."""
-    with store.opened(path) as file:
-        if "plan" not in file:
-            raise ValueError(f"{path}: not a metrics file; make one with python -m suite.collect")
-        plan = json.loads(file["plan"].asstr()[()])
-        definition, verdict = file["definition"].asstr()[()], json.loads(file["verdict"].asstr()[()])
-        missing = json.loads(file["missing"].asstr()[()]) if "missing" in file else []
-        runs = store.runs(file)
-        other_code = json.loads(file["provenance/other_code"].asstr()[()]) if "provenance/other_code" in file else {}
-    if any(isinstance(trial["evaluation"]["attacks"], list) for trial in plan["trials"] if trial["evaluation"]):
-        raise ValueError(f"{path}: its attacks are written as an earlier version did; run the workflow again")
+def read(*paths: Path) -> Results:
+    """Read a metrics file, or several of one definition as one. Raises ValueError, with the path, if one is none, or not of it."""
+    part = merging.read(paths)
+    plan, runs = part.plan, part.runs
     blocks: dict[tuple[str, str], list[Variant]] = {}
     same: tuple[str, ...] = ("dataset", "network", "parent", "rules", "settings", "protocols", "overrides")
     for parts, trials in _grouped([{"tuning": (), **trial} for trial in plan["trials"]], (*same, "tuning")):
@@ -281,14 +276,16 @@ def read(path: Path) -> Results:
         benchmark=plan["benchmark"],
         about=plan["about"],
         plan=plan,
-        definition=definition,
-        verdict=verdict,
+        definition=part.definition,
+        verdict=part.verdict,
         blocks=tuple(Block(*key, variants=tuple(variants)) for key, variants in blocks.items()),
         searches=tuple(searches),
-        digest=store.digest(path),
+        digest=store.joined(part.digests),
         tuning={t["id"]: runs[f"trial/{t['id']}/train"] for t in plan.get("tuning", []) if f"trial/{t['id']}/train" in runs},
-        missing=missing,
-        other_code={**other_code, **{how: frozenset(other_code.get(how, ())) for how in ("made", "rests")}},
+        missing=part.missing,
+        other_code=part.other_code,
+        sources=part.sources,
+        again=part.again,
     )
 
 

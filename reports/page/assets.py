@@ -37,8 +37,16 @@ def interpreter() -> str:
     return f"(() => {{\n{text}\n}})();"
 
 
-STYLES = ("style.css", "tables.css", "charts.css")
-SCRIPTS: tuple[str | Callable[[], str], ...] = ("page.js", "vendor/dataTables.min.js", "tables.js", vega, interpreter, "charts.js")  # files, and what makes a script's text
+STYLES = ("style.css", "tables.css", "charts.css", "compare.css")
+# Files, and what makes a script's text.
+SCRIPTS: tuple[str | Callable[[], str], ...] = ("page.js", "vendor/dataTables.min.js", "tables.js", vega, interpreter, "charts.js")
+    "page.js",
+    "vendor/dataTables.min.js",
+    "tables.js",
+    vega,
+    interpreter,
+    "charts.js",
+)  # files, and what makes a script's text
 
 
 def styles() -> Markup:

@@ -13,6 +13,7 @@ from reports.numbers import (
     analyses,
     attacked,
     claims,
+    compare,
     composition,
     findings,
     gaps,
@@ -34,8 +35,8 @@ from reports.page import assets
 HERE = Path(__file__).parent
 
 
-def render(results: tables.Results) -> str:
-    """Return the whole page. Everything that comes from data is escaped by the template."""
+def render(results: tables.Results, before: tables.Results | None = None) -> str:
+    """Return the whole page, set against other results if there are any. Everything that comes from data is escaped by the template."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -60,6 +61,7 @@ def render(results: tables.Results) -> str:
         search_gaps=[gap for group in results.searches for gap in missing.of_search(group)],
         missing=gaps.missing(results),
         attack_words={attack.label: attack.words for attack in attacked.attacks(results)},
+        against=before and compare.compare(before, results),
         selected_on_test=any("selected on test" in str(run.metrics.get("test_error_of")) for run in results.runs),
         charts=charts,
         names=names,
@@ -113,7 +115,7 @@ def _devices(results: tables.Results) -> list[str]:
 def _shared_provenance(results: tables.Results) -> dict[str, list[str]]:
     """Every value that a provenance field takes over all runs, but for those that belong to one run."""
     found: dict[str, list[str]] = {}
-    for run in results.runs:
+    for run in (*results.runs, *results.again):
         for name, value in run.provenance.items():
             if name not in ("argv", "finished", "seed") and str(value) not in found.setdefault(name, []):
                 found[name].append(str(value))
