@@ -40,13 +40,6 @@ def interpreter() -> str:
 STYLES = ("style.css", "tables.css", "charts.css", "compare.css")
 # Files, and what makes a script's text.
 SCRIPTS: tuple[str | Callable[[], str], ...] = ("page.js", "vendor/dataTables.min.js", "tables.js", vega, interpreter, "charts.js")
-    "page.js",
-    "vendor/dataTables.min.js",
-    "tables.js",
-    vega,
-    interpreter,
-    "charts.js",
-)  # files, and what makes a script's text
 
 
 def styles() -> Markup:
