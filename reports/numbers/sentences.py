@@ -175,7 +175,7 @@ def published(comparisons: Sequence[paper.Comparison]) -> Iterator[Finding]:
         text = (
             f"{len(found) - len(outside)} of {number(len(found), 'printed number')} {'lies' if len(found) - len(outside) == 1 else 'lie'} "
         )
-        text += f"inside where one more of ours would (95 %, {span(counts)} seeds)"
+        text += f"inside where one more of ours would ({level(LEVEL)}, {span(counts)} seeds)"
         if outside:
             text += f", {len(outside)} outside: such a number differs in more than its seed, or is the one in twenty"
         yield Finding("Against the paper", table, text, DESCRIBES, counts[-1], "paper")

@@ -244,7 +244,7 @@ def test_what_cannot_be_judged_says_why(metrics):
 def test_a_printed_number_outside_is_told_without_blame_and_inside_is_counted(metrics):
     """FA selected: 14.1 ± 4.3027 · 0.1 · √(4/3); 13.06 is printed. BP's 9.20 lies inside."""
     told = [finding for finding in found(metrics([*LENET_BP, *LENET_FA])) if finding.kind == "Against the paper"]
-    assert "1 of 2 printed numbers lies inside where one more of ours would (95 %, 3 seeds), 1 outside" in told[0].text
+    assert "1 of 2 printed numbers lies inside where one more of ours would (95 %, 3 seeds), 1 outside" in plain(told[0].text)
     words = (
         "ours errs 1.04 points more than the printed 13.06 (test error of the best epoch), which lies outside where one more of ours would "
     )
