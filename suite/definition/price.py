@@ -114,16 +114,20 @@ def of_training(trial: Trial, each: Forward) -> Price:
     return trained
 
 
-def of_evaluation(evaluation: Evaluation, trial: Trial, each: Forward) -> Price:
-    """Return the price of what is done to a trial; `each`: its network, and those that make images for it."""
+def of_evaluation(evaluation: Evaluation, trial: Trial, each: Forward, right: float = 1.0) -> Price:
+    """Return the price of what is done to a trial; `each`: its network, and those that make images for it.
+
+    An image that the network has wrong before is looked at, and not attacked; `right`: the share of the others.
+    """
     size = Variant.parse(trial.dataset).size
     num, used = min(evaluation.images, size.test), {attacked.label: passes(attacked, size.classes) for attacked in evaluation.attacks}
     asked = [*(label for label, _ in evaluation.pairs), *evaluation.released]
     cosine = 2 * LEARNING if evaluation.attacks and evaluation.switchable else 0  # of two gradients
-    forward = sum(used[label] for label in asked) + cosine
+    forward = sum(used[label] for label in asked) * right + cosine
     together = {attacked.label: _at_once(attacked) for attacked in evaluation.attacks}
-    calls = sum(-(-used[label] // together[label]) for label in asked) + cosine
-    price = Price(images=num * len(asked), disk=RUN_FILE) + Price.of_passes(each, num * forward, _batches(num, ATTACKED) * calls)
+    calls = sum(-(-used[label] // together[label]) for label in asked) * (right > 0) + cosine
+    price = Price(images=num * len(asked), disk=RUN_FILE)
+    price += Price.of_passes(each, round(num * forward), _batches(num, ATTACKED) * calls)
     if "gradients" in evaluation.analyses:
         images = min(BATCHES * trial.settings["batch_size"], size.train)
         batches = _batches(images, trial.settings["batch_size"])

@@ -110,6 +110,5 @@ def in_words(taken: float, of: str = "") -> str:
     if taken < 10:
         return f"10 {of}seconds"
     unit, size = [(unit, size) for unit, size in UNITS if taken >= 1.5 * size][-1]
-    number = taken / size
-    number = round(number) if number < 20 else 5 * round(number / 5) if number < 200 else float(f"{number:.2g}")
+    number = float(f"{taken / size:.2g}") if taken >= 10 * size else round(taken / size)
     return f"{number:,.0f} {of}{unit}{'s' * (number != 1)}"

@@ -26,7 +26,7 @@ from suite.plan.seconds import Job
 
 MOST = 100  # runs of a stage that are read: enough, and read within a second
 STAGES = ("search/*/*/*/search.h5", "trial/*/*/*/*/train.h5", "trial/*/*/*/*/evaluation-*.h5")
-DIFFERENT = 0.05  # in images, which are counted more roughly in some searches
+DIFFERENT = 0.25  # in images, which are counted at most: not every individual is looked at twice
 
 
 def ended(runs: Path) -> Iterator[tuple[Job, float]]:
@@ -62,7 +62,7 @@ def _read(path: Path) -> tuple[Job, float] | None:
         with store.opened(path.parent / "train.h5") as file:
             of = dict(file.attrs)
         trial, evaluation = _trial(json.loads(of["params"])), _evaluation(params, attrs)
-        job = seconds.of_evaluation(evaluation, trial, _network(trial, of), gpu)
+        job = seconds.of_evaluation(evaluation, trial, _network(trial, of), gpu, attrs.get("clean_accuracy", 100.0) / 100)
         size = Variant.parse(trial.dataset).size
         looked_at, meant = int(of["train_images"]), size.train - round(trial.settings["holdout"] * size.train)
     return (job, taken) if abs(looked_at - meant) <= DIFFERENT * meant and taken > 0 else None

@@ -31,8 +31,8 @@ DEFAULTS = {
     (False, "train"): (1.3, *NETWORK),
     (False, "evaluation"): (1.9, *NETWORK),
     (False, "random"): (2.0, *PATH),
-    (False, "darts"): (1.8, 53e-6, 1.7e-9, 1 / 15e9),
-    (False, "eg"): (1.8, 43e-6, 1.4e-9, 1 / 18e9),
+    (False, "darts"): (1.8, 49e-6, 1.6e-9, 1 / 16e9),
+    (False, "eg"): (1.8, 40e-6, 1.3e-9, 1 / 19e9),
     (True, "train"): (8.0, *GPU_NETWORK),
     (True, "evaluation"): (8.0, *GPU_NETWORK),
     (True, "random"): (8.0, *GPU_NETWORK),
@@ -69,8 +69,8 @@ def of_training(trial: Trial, each: price.Forward, gpu: bool) -> Job:
     return Job("train", gpu, trial.threads, price.of_training(trial, each))
 
 
-def of_evaluation(evaluation: Evaluation, trial: Trial, each: price.Forward, gpu: bool) -> Job:
-    return Job("evaluation", gpu, trial.threads, price.of_evaluation(evaluation, trial, each))
+def of_evaluation(evaluation: Evaluation, trial: Trial, each: price.Forward, gpu: bool, right: float = 1.0) -> Job:
+    return Job("evaluation", gpu, trial.threads, price.of_evaluation(evaluation, trial, each, right))
 
 
 @dataclass(frozen=True)
