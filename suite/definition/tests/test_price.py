@@ -83,6 +83,9 @@ attacks: {names: [pgd], images: 100}
     passes = 3 * 2 * 45_000 + 2 * 5_000 + 10_000  # train, validate, test
     passes += 100 * (2 * (3 * 10 + 2) + 2 * 3)  # PGD by 10 steps through two gradients, and their cosine
     assert found.epochs == 2 and found.images == 2 * 50_000 + 10_000 + 200 and found.flops == passes * each
+    assert found.numbers == passes * (7 * 16 * 32**2 + 6 * 32 * 16**2 + 6 * 64 * 8**2 + 10)  # what each layer puts out for an image
+    steps, looks = 2 * 352, 2 * 10 + 20  # batches of 128 to learn from, of 512 to validate and test
+    assert found.calls == 20 * (3 * steps + looks + 2 * (3 * 10 + 2) + 2 * 3)  # of 20 layers; the attacked images are one batch
     assert found.disk == 60_000 * 3 * 32 * 32 + 2 * price.RUN_FILE + 4 * 269_722  # float32
 
 
@@ -116,6 +119,16 @@ def test_what_an_attack_costs_by_hand(written, forward):
     (trial,) = plan.plan(spec.parse(text)).trials.values()
     (attacked,) = trial.evaluation.attacks
     assert price.passes(attacked, 10) == forward
+
+
+def test_a_population_is_judged_in_one_call_and_a_wrong_image_is_looked_at_alone():
+    text = "name: toy\nabout: x\ndatasets: [digits]\nmodels: {names: [resnet20], rules: [fa]}\nattacks: {names: [onepixel], images: 10}\n"
+    (trial,) = plan.plan(spec.parse(text)).trials.values()
+    one = cost.Forward(1000, 100, 1)
+    found, half, none = (price.of_evaluation(trial.evaluation, trial, one, right) for right in (1.0, 0.5, 0.0))
+    assert found.calls == 11 + 1 + 6  # eleven generations of ten, a look before and after, and the cosine of two gradients
+    assert (found.flops, half.flops, none.flops) == (10 * (112 + 6) * 1000, 10 * (56 + 6) * 1000, 10 * 6 * 1000)
+    assert half.calls == found.calls and none.calls == 6
 
 
 def test_transfers_released_numbers_and_analyses_are_part_of_the_price():
@@ -196,7 +209,7 @@ def test_a_control_costs_what_a_genotype_not_known_yet_costs(rules):
 
 def test_a_search_method_of_ones_own_costs_what_every_search_does(monkeypatch):
     monkeypatch.setitem(catalog.SEARCHERS, "noise", catalog.Searcher("bionas.search.noise", ()))
-    size = {"images": 1000, "space": "repaired", "channels": 4, "cells": 3, "nodes": 1, "epochs": 3}
+    size = {"images": 1000, "space": "repaired", "channels": 4, "cells": 3, "nodes": 1, "epochs": 3, "batch_size": 64}
     common = {"dataset": "digits", "seed": 0, "device": "cpu", "threads": 1, "protocols": (), "overrides": (), "rule_set": ("usf",)}
     search = Search(name="noise-sf", method="noise", settings=size, **common)
     assert price.of_search(search).images == 3 * (500 + 500)  # weights, validation
