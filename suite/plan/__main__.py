@@ -27,7 +27,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", default="full", help="full, or tiny: one short trial of each kind (default: full)")
     parser.add_argument("--only", help='a part of it, such as "network=resnet20 rules=bp,usf seed=0"; keys are the table\'s columns')
     parser.add_argument(
-        "--runs", type=Path, default=RUNS, help=f"where finished runs lie: by what they took the time is told, and other code's are named (default: {RUNS})"
+        "--runs",
+        type=Path,
+        default=RUNS,
+        help=f"where finished runs lie: by what they took the time is told, and other code's are named (default: {RUNS})",
     )
     args = parser.parse_args(argv)
     plans = [load(str(file), args.size) for file in spec.named(args.file)]
