@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from suite.definition import price
+from suite.definition.cost import Forward
 from suite.definition.price import Price
 from suite.definition.runs import Evaluation, Search, Trial
 
@@ -65,11 +66,11 @@ def of_search(search: Search, gpu: bool) -> Job:
     return Job(search.method.partition("-")[0], gpu, search.threads, price.of_search(search))
 
 
-def of_training(trial: Trial, each: price.Forward, gpu: bool) -> Job:
+def of_training(trial: Trial, each: Forward, gpu: bool) -> Job:
     return Job("train", gpu, trial.threads, price.of_training(trial, each))
 
 
-def of_evaluation(evaluation: Evaluation, trial: Trial, each: price.Forward, gpu: bool, right: float = 1.0) -> Job:
+def of_evaluation(evaluation: Evaluation, trial: Trial, each: Forward, gpu: bool, right: float = 1.0) -> Job:
     return Job("evaluation", gpu, trial.threads, price.of_evaluation(evaluation, trial, each, right))
 
 

@@ -15,7 +15,7 @@ from suite.plan import __main__, duration, ended, seconds
 from suite.plan.duration import Machine
 from suite.plan.seconds import Job, Speed
 
-TWO = Machine(2)
+TWO, DEFAULT = Machine(2), Speed()
 DEFINITION = """
 name: toy
 about: every kind of run
@@ -32,7 +32,7 @@ def planned(epochs=3, more="", text=DEFINITION):
     return plan.plan(spec.parse(text.replace("EPOCHS", str(epochs)) + more))
 
 
-def wall(planned, speed=Speed(), machine=TWO):
+def wall(planned, speed=DEFAULT, machine=TWO):
     return duration.duration(planned.searches, planned.trials, speed, machine).wall
 
 
