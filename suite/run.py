@@ -1,4 +1,4 @@
-"""One job: `python -m suite.run {search,train,evaluate,calibrate} …`, what the workflow calls inside the container.
+"""One job: `python -m suite.run {search,train,evaluate} …`, what the workflow calls inside the container.
 
 A job holds its run's lock, goes on from its checkpoint if there is one, and writes its result last and at once. It may be killed at
 any moment: started again, it ends with the same bits. Ctrl-C and SIGTERM end it at the next step, with a checkpoint.
@@ -16,7 +16,6 @@ from suite import processor
 
 processor.set_floor()  # read once, by what follows
 
-from suite.jobs.calibrate import calibrate  # noqa: E402
 from suite.jobs.evaluate import evaluate  # noqa: E402
 from suite.jobs.search import search  # noqa: E402
 from suite.jobs.stopping import StopFlag  # noqa: E402
@@ -45,13 +44,6 @@ def main(argv: Iterable[str] | None = None) -> None:
     )
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
     command.set_defaults(job=evaluate)
-    command = commands.add_parser("calibrate", help="measure how fast this machine learns", description=calibrate.__doc__)
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where (default: auto)")
-    command.add_argument("--threads", type=int, default=1, help="CPU threads, as a definition's (default: 1)")
-    command.add_argument(
-        "--out", type=Path, default=Path("results/calibration.json"), metavar="FILE", help="default: results/calibration.json"
-    )
-    command.set_defaults(job=calibrate, checkpoint_seconds=0)
     args = parser.parse_args(argv)
     if not 0 <= args.checkpoint_seconds < math.inf:
         raise ValueError(f"--checkpoint-seconds: found {args.checkpoint_seconds}; allowed: 0 or more")
