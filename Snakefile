@@ -27,7 +27,7 @@ for variable, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": 
 try:
     ASKED = asked.read(config, Path(workflow.basedir))
     if workflow.is_main_process and ASKED.said:  # before anything runs, and once: Snakemake reads this file again for jobs elsewhere
-        print(ASKED.said, file=sys.stderr)
+        print(console.wrapped(ASKED.said), file=sys.stderr)
 except ValueError as error:
     sys.exit(str(error))
 os.environ[code.DEMAND] = ASKED.code  # jobs hear of it, too

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -117,14 +118,12 @@ class Console(logging.Handler):
             yield from self._finished(about["job_id"])
         elif event == "job_error":
             yield from self._error(about["jobid"])
-        elif event == "progress":
-            self.total = about["total"]
         elif event == "error" or not event:
             yield from self._other(record, about.get("exception"))
 
     def _begin(self, stats: Mapping[str, int]) -> Iterator[str]:
-        self.left = Counter({rule: number for rule, number in stats.items() if rule != "total"})
-        self.total = stats["total"]
+        self.left = Counter({rule: number for rule, number in stats.items() if rule not in ("all", "total")})
+        self.total = self.left.total()
         yield f"{', '.join(self.plans)}: {self.total} jobs, {_counted(self.left)}; logs in logs/"
         if self.stream.isatty() and not self.terminal.is_dumb_terminal:
             self.live = Live(console=self.terminal, get_renderable=self._view, refresh_per_second=2, transient=True)
@@ -147,12 +146,12 @@ class Console(logging.Handler):
         return "  ".join(f"{word:{width}s}" for word, width in zip(_columns(self.runs[output][1]), self.widths, strict=True))
 
     def _finished(self, number: int) -> Iterator[str]:
-        if job := self.jobs.pop(number, None):
+        job = self.jobs.pop(number, None)
+        if job and job.rule != "all":
             self.left[job.rule] -= 1
-            if job.rule != "all":
-                done = f"[{self.total - self.left.total():{len(str(self.total))}d}/{self.total}]"
-                came_out = result(job.output) if job.output in self.runs else job.output
-                yield f"{done} {job.rule:8s}  {job.what}  {came_out:24s}  {job.took}"
+            done = f"[{self.total - self.left.total():{len(str(self.total))}d}/{self.total}]"
+            came_out = result(job.output) if job.output in self.runs else job.output
+            yield f"{done} {job.rule:8s}  {job.what}  {came_out:24s}  {job.took}"
 
     def _error(self, number: int) -> Iterator[str]:
         job = self.jobs.pop(number, None)
@@ -266,6 +265,11 @@ def shortened(line: str) -> str:
     return f"{line[: WIDEST // 2]}…{line[len(line) - WIDEST // 2 + 1 :]}"
 
 
+def wrapped(text: str) -> str:
+    """Return a text in lines that are not too long."""
+    return "\n".join(textwrap.wrap(text, WIDEST, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
+
+
 def _columns(run: Any) -> tuple[str, ...]:
     """Data set, network, rules, seed and the hash of all its parameters."""
     network, _, rules = run.name.rpartition("/")
@@ -273,4 +277,4 @@ def _columns(run: Any) -> tuple[str, ...]:
 
 
 def _counted(rules: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} {rule}" for rule, number in rules.items() if number > 0 and rule != "all") or "nothing"
+    return ", ".join(f"{number} {rule}" for rule, number in rules.items() if number > 0) or "nothing"

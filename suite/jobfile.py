@@ -53,7 +53,7 @@ def read(command: str, file: Path) -> dict[str, Any]:
         given |= {"trial": folder, "out": out, "sources": [runs / "trial" / id for id in params.get("sources", {}).values()]}
         return given | {"data": _data(trained.params)}
     if not isinstance(params, dict) or not {"id", "dataset"} <= params.keys() or out.name != f"{command}.h5":
-        raise ValueError(f"{file}: not the parameters of a job that {command}s; allowed: the workflow's {command}.json")
+        raise ValueError(f"{file}: not the parameters of `{command}`; allowed: the {command}.json that the workflow writes")
     runs = _runs(folder, f"{KINDS[command]}/{params['id']}")
     given |= {"out": folder, "data": _data(params)}
     if command == "train":

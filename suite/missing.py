@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from suite import store
@@ -72,7 +73,7 @@ def _ending(log: Path) -> tuple[str, bool]:
     except OSError:
         return "", False
     lines = [line for part in text.splitlines() if (line := _line(part))]
-    for before, line in zip(reversed(["", *lines[:-1]]), reversed(lines), strict=True):
+    for before, line in reversed(list(pairwise(["", *lines]))):
         if by := ENDED.match(line):
             how = f"{by[1]}: by the kernel, since memory ran out, or by somebody" if by[1] == "Killed" else by[1]
             return f"{before}; {how}" if ERROR.match(before) else how, True
