@@ -158,6 +158,8 @@ rule dataset:
         "{{ python -m data_prep {wildcards.dataset} --raw data/raw --out {output:q}; }} &>> {log:q}"
 
 
+# A job reads its parameters from a file beside its result (suite.jobfile). `params` is what a run is made of: Snakemake compares it with
+# what it noted, and makes a run anew where it changed. Groups in braces, so that the log has what the shell says of a job that was killed.
 # Data are ancient: a data set that is made again is the same one, and must not take finished runs with it.
 rule search:
     input:

@@ -151,7 +151,7 @@ class Console(logging.Handler):
             self.left[job.rule] -= 1
             done = f"[{self.total - self.left.total():{len(str(self.total))}d}/{self.total}]"
             came_out = result(job.output) if job.output in self.runs else job.output
-            yield f"{done} {job.rule:8s}  {job.what}  {came_out:24s}  {job.took}"
+            yield f"{done} {job.rule:8s}  {job.what}  {came_out:28s}  {job.took}"
 
     def _error(self, number: int) -> Iterator[str]:
         job = self.jobs.pop(number, None)
@@ -161,8 +161,8 @@ class Console(logging.Handler):
             yield from self._stop()
             return
         self.failed = True
-        yield f"FAILED  {job.rule}  {' '.join(job.what.split())}  {job.took}: {job.said or 'its log does not say why'}"
-        if job.log:
+        yield f"FAILED  {job.rule}  {' '.join(job.what.split())}  {job.took}: {job.said or 'nothing in its log says why'}"
+        if job.log and job.log.is_file():
             yield f"  log: {job.log}"
         if job.output in self.runs:
             command = f"  by hand: python -m suite.run {COMMANDS[self.runs[job.output][0]]} "
@@ -244,9 +244,8 @@ def result(file: str) -> str:
         return run.status
     if "test_error" in found:
         return f"test error {found['test_error']:.2f} %"
-    worst = [f"worst {name.removeprefix('worst_case_accuracy_')} {value:.1f} %" for name, value in found.items() if "worst_case_" in name]
-    if worst:
-        return f"clean {found['clean_accuracy']:.1f} %, {', '.join(worst[:3])}"
+    if worst := [value for name, value in found.items() if name.startswith("worst_case_")]:
+        return f"clean {found['clean_accuracy']:.1f} %, at worst {min(worst):.1f} %"
     return f"validation accuracy {found['val_accuracy']:.2f} %" if "val_accuracy" in found else "done"
 
 

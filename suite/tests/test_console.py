@@ -140,7 +140,12 @@ def test_a_terminal_shows_what_runs_how_far_it_is_and_what_is_left(demo, tmp_pat
         ("train", "ok", {"test_error": 3.299, "val_accuracy": 97.0}, "test error 3.30 %"),
         ("train", "ok", {"val_accuracy": 97.0}, "validation accuracy 97.00 %"),
         ("train", "diverged", {"train_loss": 9.0}, "diverged"),
-        ("evaluation", "ok", {"clean_accuracy": 88.0, "worst_case_accuracy_linf_0.35": 12.0}, "clean 88.0 %, worst linf_0.35 12.0 %"),
+        (
+            "evaluation",
+            "ok",
+            {"clean_accuracy": 88.0, "worst_case_accuracy_linf_0.03": 40.0, "worst_case_accuracy_linf_0.35": 12.0},
+            "clean 88.0 %, at worst 12.0 %",
+        ),
         ("evaluation", "ok", {"images": 5}, "done"),
     ],
 )
