@@ -161,7 +161,8 @@ class Console(logging.Handler):
             yield from self._stop()
             return
         self.failed = True
-        yield f"FAILED  {job.rule}  {' '.join(job.what.split())}  {job.took}: {job.said or 'nothing in its log says why'}"
+        failed, why = f"FAILED  {job.rule}  {' '.join(job.what.split())}  {job.took}:", job.said or "nothing in its log says why"
+        yield from [f"{failed} {why}"] if len(f"{failed} {why}") <= WIDEST else [failed, f"  {why}"]
         if job.log and job.log.is_file():
             yield f"  log: {job.log}"
         if job.output in self.runs:

@@ -81,6 +81,15 @@ def test_a_failing_job_has_its_cause_its_log_and_its_command(shown, demo):
     assert by_hand == f"  by hand: python -m suite.run train results/runs/{Path(where).with_suffix('.json')}"
 
 
+def test_a_long_cause_has_a_line_of_its_own(shown, demo):
+    where = next(where for where, _, stage in demo.files() if stage == "train")
+    Path("train.log").write_text(f"suite.run: {'x' * 180} end\n")
+    begin(shown, 5, "train", f"results/runs/{where}", "train.log")
+    send(shown, "job_error", "Error in rule train", jobid=5)
+    first, cause, *_ = lines_of(shown)
+    assert first.endswith("0:00:") and cause == f"  suite.run: {'x' * 180} end"
+
+
 def test_a_command_too_long_for_a_line_is_two_that_can_be_pasted(demo, shown):
     where = next(where for where, _, stage in demo.files() if stage == "evaluation")
     shown.runs["results/" + "x" * 180 + ".h5"] = shown.runs[f"results/runs/{where}"]
