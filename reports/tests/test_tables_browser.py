@@ -81,7 +81,7 @@ def test_a_click_sorts_by_the_number_another_turns_it_round_and_the_third_undoes
 
 def test_what_is_missing_is_last_in_either_order(report, opened):  # noqa: F811
     page = opened(report(extra=[trial("dfa", 0, 0.0, status="diverged")])[0])
-    assert column(page, TABLE, 1)[-1] == "DFA" and "seed 0: diverged" in page.locator(f"#{TABLE}").inner_text()
+    assert column(page, TABLE, 1)[-1] == "DFA"
     for _ in range(2):
         page.locator(f"#{TABLE} th", has_text="test error").click()
         assert column(page, TABLE, 1)[-1] == "DFA"
@@ -304,7 +304,7 @@ def test_every_column_is_in_sight_from_1000_pixels_on(report, opened, width):  #
     ]
     page = opened(report(extra=extra)[0], width=width)
     page.evaluate("document.querySelectorAll('main details').forEach((one) => { one.open = true })")
-    wide = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.querySelector('table').id)"
+    wide = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.innerHTML)"
     assert page.evaluate(wide) == []
 
 
