@@ -167,7 +167,7 @@ class Block:
         return other.rules == ("searched" if variant.is_cell else "bp") and (not variant.is_cell or other.name == variant.name)
 
     def paired(self, variant: Variant, metric: str) -> Difference:
-        """Return the paired difference to BP, or to the same cell as searched; of no seeds where it is the baseline itself, or there is none."""
+        """Return the paired difference to BP, or to the same cell as searched; of no seeds where there is no such other."""
         same = [v for v in self.variants if v.protocols[:1] == variant.protocols[:1]]
         baseline = next((v for v in same if self._is_baseline(v, variant)), variant)
         return Difference.paired({} if baseline is variant else variant.by_seed(metric), baseline.by_seed(metric))
