@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from reports import render
-from reports.tests.browser import chromium, opened  # noqa: F401
 from reports.tests.test_reports import metrics, search, trial  # noqa: F401
 
 pytestmark = pytest.mark.browser
@@ -68,7 +67,7 @@ def choose(page, table, menu, value):
     page.keyboard.press("Escape")
 
 
-def test_a_click_sorts_by_the_number_another_turns_it_round_and_the_third_undoes_it(report, opened):  # noqa: F811
+def test_a_click_sorts_by_the_number_another_turns_it_round_and_the_third_undoes_it(report, opened):
     page = opened(report()[0])
     head = page.locator(f"#{TABLE} th", has_text="test error")
     head.click()
@@ -79,7 +78,7 @@ def test_a_click_sorts_by_the_number_another_turns_it_round_and_the_third_undoes
     assert column(page, TABLE, 1) == list(SHOWN.values()) and head.get_attribute("aria-sort") is None
 
 
-def test_what_is_missing_is_last_in_either_order(report, opened):  # noqa: F811
+def test_what_is_missing_is_last_in_either_order(report, opened):
     page = opened(report(extra=[trial("dfa", 0, 0.0, status="diverged")])[0])
     assert column(page, TABLE, 1)[-1] == "DFA"
     for _ in range(2):
@@ -87,7 +86,7 @@ def test_what_is_missing_is_last_in_either_order(report, opened):  # noqa: F811
         assert column(page, TABLE, 1)[-1] == "DFA"
 
 
-def test_a_rule_is_filtered_and_the_others_come_back(report, opened):  # noqa: F811
+def test_a_rule_is_filtered_and_the_others_come_back(report, opened):
     page = opened(report()[0])
     choose(page, TABLE, "rule", "FA")
     choose(page, TABLE, "rule", "frSF")
@@ -96,7 +95,7 @@ def test_a_rule_is_filtered_and_the_others_come_back(report, opened):  # noqa: F
     assert column(page, TABLE, 1) == list(SHOWN.values())
 
 
-def test_the_exported_csv_holds_the_files_numbers_in_full(report, opened):  # noqa: F811
+def test_the_exported_csv_holds_the_files_numbers_in_full(report, opened):
     """Read with h5py alone: the mean of the seeds' errors and their sample standard deviation, to the last bit."""
     page_file, path = report()
     name, text = exported(opened(page_file), TABLE, "CSV")
@@ -114,7 +113,7 @@ def test_the_exported_csv_holds_the_files_numbers_in_full(report, opened):  # no
     assert rows["BP"]["difference to BP"] == "" and float(rows["FA"]["difference to BP"]) == pytest.approx((10 / 3 + 8 - 3.75) / 2)
 
 
-def test_what_is_exported_is_what_is_displayed(report, opened):  # noqa: F811
+def test_what_is_exported_is_what_is_displayed(report, opened):
     page = opened(report()[0])
     page.locator(f"#{TABLE} th", has_text="test error").click()
     page.locator(f"#{TABLE} th", has_text="test error").click()
@@ -128,7 +127,7 @@ def test_what_is_exported_is_what_is_displayed(report, opened):  # noqa: F811
     assert "seeds" not in page.locator(f"#{TABLE} thead").inner_text()
 
 
-def test_latex_is_a_booktabs_table_and_markdown_one_that_renders(report, opened):  # noqa: F811
+def test_latex_is_a_booktabs_table_and_markdown_one_that_renders(report, opened):
     page = opened(report()[0])
     name, latex = exported(page, TABLE, "LaTeX")
     assert name.endswith(".tex") and latex.count("\\toprule") == latex.count("\\midrule") == latex.count("\\bottomrule") == 1
@@ -142,7 +141,7 @@ def test_latex_is_a_booktabs_table_and_markdown_one_that_renders(report, opened)
     assert "| BP | 1.88 ± 0.88 | 2 |" in text
 
 
-def test_evil_texts_stay_texts_on_the_page_and_in_every_export(report, opened):  # noqa: F811
+def test_evil_texts_stay_texts_on_the_page_and_in_every_export(report, opened):
     """A data set's reason, a run's name and a question, with tags, quotes and 1,000 characters: shown, escaped, and in their cell."""
     row = {"run": f"trial/{NASTY}", "metric": NASTY, "bound": "at_most", "limit": 1.0, "found": float("nan"), "kept": False}
     rows = [row, {**row, "metric": "@sum", "found": 2.0}, {**row, "metric": "line\nbreak", "found": None}]
@@ -167,7 +166,7 @@ def test_evil_texts_stay_texts_on_the_page_and_in_every_export(report, opened): 
     assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
 
 
-def test_a_link_to_a_view_restores_it_and_is_read_by_people(report, opened):  # noqa: F811
+def test_a_link_to_a_view_restores_it_and_is_read_by_people(report, opened):
     page_file, _ = report()
     page = opened(page_file)
     page.locator(f"#{TABLE} th", has_text="test error").click()
@@ -185,7 +184,7 @@ def test_a_link_to_a_view_restores_it_and_is_read_by_people(report, opened):  # 
     assert column(again, TABLE, 1) == BY_ERROR
 
 
-def test_copy_link_leads_to_the_table_in_its_view(report, opened):  # noqa: F811
+def test_copy_link_leads_to_the_table_in_its_view(report, opened):
     page_file, _ = report()
     page = opened(page_file, permissions=["clipboard-read", "clipboard-write"])
     copy = tools(page, TABLE).get_by_role("button", name="copy link to this view")
@@ -204,7 +203,7 @@ def test_copy_link_leads_to_the_table_in_its_view(report, opened):  # noqa: F811
     assert page.evaluate("navigator.clipboard.readText()").startswith('rule,"test error, %"')
 
 
-def test_an_ordinary_link_goes_where_it_says_and_leaves_the_tables_as_they_are(report, opened):  # noqa: F811
+def test_an_ordinary_link_goes_where_it_says_and_leaves_the_tables_as_they_are(report, opened):
     page = opened(report()[0])
     choose(page, TABLE, "rule", "FA")
     page.evaluate("location.hash = 'provenance'")
@@ -227,12 +226,12 @@ def test_an_ordinary_link_goes_where_it_says_and_leaves_the_tables_as_they_are(r
         f"{TABLE}.sort=1a&" * 500 + f"{TABLE}.sort=",
     ],
 )
-def test_a_state_that_is_unknown_or_hostile_changes_nothing(report, opened, state):  # noqa: F811
+def test_a_state_that_is_unknown_or_hostile_changes_nothing(report, opened, state):
     page = opened(report()[0], state)
     assert column(page, TABLE, 1) == list(SHOWN.values()) and page.locator(f"#{TABLE} thead th").count() == 8
 
 
-def test_the_keyboard_alone_sorts_filters_hides_and_exports(report, opened):  # noqa: F811
+def test_the_keyboard_alone_sorts_filters_hides_and_exports(report, opened):
     page = opened(report()[0])
     order = page.locator(f"#{TABLE} th", has_text="test error").locator(".dt-column-order")
     order.focus()
@@ -283,12 +282,12 @@ def test_a_long_table_is_searched_and_a_very_long_one_has_pages_but_on_paper(met
     assert again.locator("#accuracy-networks").is_visible()  # what a link is to is unfolded
 
 
-def test_without_script_tables_are_whole_and_have_no_tools(report, opened):  # noqa: F811
+def test_without_script_tables_are_whole_and_have_no_tools(report, opened):
     page = opened(report()[0], java_script_enabled=False)
     assert page.locator(f"#{TABLE} tbody tr").count() == 5 and page.locator(".tools").count() == 0
 
 
-def test_tools_are_quiet(report, opened):  # noqa: F811
+def test_tools_are_quiet(report, opened):
     """One line above a table; of a table of one row, its export alone; on paper none."""
     page = opened(report()[0])
     assert tools(page, TABLE).bounding_box()["height"] < 32
@@ -298,7 +297,7 @@ def test_tools_are_quiet(report, opened):  # noqa: F811
 
 
 @pytest.mark.parametrize("width", [1000, 1280, 1920])
-def test_every_column_is_in_sight_from_1000_pixels_on(report, opened, width):  # noqa: F811
+def test_every_column_is_in_sight_from_1000_pixels_on(report, opened, width):
     extra = [
         trial(rule, seed, 50.0 + seed, parent="a-search-with-a-long-name") for rule in ("searched", "fa", "random") for seed in (0, 1, 2)
     ]
@@ -308,7 +307,7 @@ def test_every_column_is_in_sight_from_1000_pixels_on(report, opened, width):  #
     assert page.locator(".scroll").evaluate_all(wider) == []
 
 
-def test_on_a_phone_a_table_scrolls_in_its_frame_and_fingers_hit_its_tools(report, opened):  # noqa: F811
+def test_on_a_phone_a_table_scrolls_in_its_frame_and_fingers_hit_its_tools(report, opened):
     page = opened(report()[0], width=360)
     frame = page.locator(".scroll", has=page.locator(f"#{TABLE}"))
     assert frame.evaluate("(one) => one.scrollWidth > one.clientWidth")
@@ -323,7 +322,7 @@ def test_on_a_phone_a_table_scrolls_in_its_frame_and_fingers_hit_its_tools(repor
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_violation(report, opened, scheme):  # noqa: F811
+def test_axe_finds_no_serious_violation(report, opened, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     page = opened(report()[0], f"{TABLE}.sort=1d&{TABLE}.rule=BP,FA", color_scheme=scheme, bypass_csp=True)
     page.evaluate("document.querySelectorAll('main details:not(.tools details)').forEach((one) => { one.open = true })")
@@ -334,7 +333,7 @@ def test_axe_finds_no_serious_violation(report, opened, scheme):  # noqa: F811
     ] == []
 
 
-def test_numbers_sort_as_numbers_down_the_page(report, opened):  # noqa: F811
+def test_numbers_sort_as_numbers_down_the_page(report, opened):
     page = opened(report()[0], f"{TABLE}.sort=3a")
     values = page.locator(f"#{TABLE} tbody tr td:nth-child(4)").evaluate_all("(cells) => cells.map((one) => one.dataset.order)")
     assert values[-1] == "" and all(float(a) <= float(b) for a, b in pairwise(values[:-1]))
