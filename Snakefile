@@ -115,6 +115,9 @@ wildcard_constraints:
     evaluation="[0-9a-f]{8}",
 
 
+report: "reports/page/captions/workflow.rst"
+
+
 STARTED = time.time()
 MADE = {name: unfinished.made(planned) for name, planned in PLANS.items()}
 
@@ -128,7 +131,7 @@ onerror:
 
 rule all:
     input:
-        expand("results/{benchmark}/{file}", benchmark=PLANS, file=["report.html", "check.txt"]),
+        expand("results/{benchmark}/{file}", benchmark=PLANS, file=["report.html", "figures", "summary.md", "check.txt"]),
 
 
 rule dataset:
@@ -233,11 +236,46 @@ rule render:
     input:
         rules.collect.output,
     output:
-        report("results/{benchmark}/report.html", category="BioNAS", labels={"benchmark": "{benchmark}"}),
+        report(
+            "results/{benchmark}/report.html",
+            category="{benchmark}",
+            subcategory="Report",
+            labels={"what": "the whole report"},
+            caption="reports/page/captions/report.rst",
+        ),
     log:
         "logs/{benchmark}/render.log",
     shell:
         "python -m reports.render {input:q} {output:q}" " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+
+
+# For `snakemake --report`, and for pages of others.
+rule parts:
+    input:
+        metrics=rules.collect.output,
+        report=rules.render.output,
+    output:
+        figures=report(
+            directory("results/{benchmark}/figures"),
+            patterns=["{section}/{figure}.html"],
+            category="{benchmark}",
+            subcategory="Figures",
+            labels={"section": "{section}", "figure": "{figure}"},
+            caption="reports/page/captions/figure.rst",
+        ),
+        summary=report(
+            "results/{benchmark}/summary.md",
+            category="{benchmark}",
+            subcategory="Report",
+            labels={"what": "summary, Markdown"},
+            caption="reports/page/captions/summary.rst",
+        ),
+    log:
+        "logs/{benchmark}/parts.log",
+    shell:
+        "{{ python -m reports.figures {input.report:q} {output.figures:q} >> {log:q}"
+        " && python -m reports.summary {input.metrics:q} > {output.summary:q}; }}"
+        " 2>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 
 
 rule check:
@@ -245,7 +283,13 @@ rule check:
         metrics=rules.collect.output,
         report=rules.render.output,  # a missed bound leaves its report
     output:
-        "results/{benchmark}/check.txt",
+        report(
+            "results/{benchmark}/check.txt",
+            category="{benchmark}",
+            subcategory="Gate",
+            labels={"what": "bounds, and how they came out"},
+            caption="reports/page/captions/check.rst",
+        ),
     log:
         "logs/{benchmark}/check.log",
     shell:
