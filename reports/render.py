@@ -1,4 +1,4 @@
-"""metrics.h5 → report.html: one file that needs nothing else, opened from disk or mailed around."""
+"""metrics.h5, or several → report.html: one file that needs nothing else, opened from disk or mailed around."""
 
 from __future__ import annotations
 
@@ -10,15 +10,30 @@ from bionas.files import replacing
 from reports.numbers import tables
 from reports.page.page import render
 
+METRICS = (".h5", ".xz")  # what metrics files are called, and no page
+
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m reports.render", description="Render a metrics file as one HTML page.")
-    parser.add_argument("metrics", type=Path, help="results/<benchmark>/metrics.h5")
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.render",
+        description="Render a metrics file as one HTML page, or several of one definition (other seeds, other machines) as one.",
+    )
+    parser.add_argument("metrics", nargs="+", type=Path, help="results/<benchmark>/metrics.h5 or partial.h5, packed by xz or not")
     parser.add_argument("out", type=Path, help="HTML file to write")
-    args = parser.parse_args(argv)
-    if args.out.exists() and args.out.resolve() == args.metrics.resolve():
-        raise ValueError(f"{args.out}: would replace the metrics by their report")
-    page = render(tables.read(args.metrics))
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="METRICS",
+        help="results from before, of another commit, or of another machine, to set the others against: a section at the top of the "
+        "page; given again, several files as one",
+    )
+    args = parser.parse_intermixed_args(argv)
+    inputs = [*args.metrics, *args.against]
+    if args.out.suffix in METRICS or args.out.resolve() in [path.resolve() for path in inputs]:
+        raise ValueError(f"{args.out}: would replace metrics by their report; allowed: the page to write, as the last argument")
+    page = render(tables.read(*args.metrics), tables.read(*args.against) if args.against else None)
     with replacing(args.out) as partial:
         partial.write_text(page, encoding="utf-8")
     print(f"{args.out}: {len(page.encode()) / 1024:.0f} KiB, open it in a browser")

@@ -1,4 +1,4 @@
-"""`python -m reports.summary METRICS`: what a benchmark found, as a few lines of Markdown: for a README, a pull request, a mail."""
+"""`python -m reports.summary METRICS…`: what a benchmark found, as a few lines of Markdown: for a README, a pull request, a mail."""
 
 from __future__ import annotations
 
@@ -167,10 +167,12 @@ def block(page: str, name: str) -> re.Match[str]:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m reports.summary", description="Print what a metrics file holds, as Markdown.")
-    parser.add_argument("metrics", type=Path, help="results/<benchmark>/metrics.h5, or a published one")
+    parser.add_argument(
+        "metrics", nargs="+", type=Path, help="results/<benchmark>/metrics.h5, or a published one; several of one definition as one"
+    )
     parser.add_argument("--into", type=Path, metavar="PAGE", help="put it into a page instead, between <!-- NAME --> and <!-- end -->")
     args = parser.parse_args(argv)
-    results = tables.read(args.metrics)
+    results = tables.read(*args.metrics)
     if args.into is None:
         print(summary(results), end="")
         return
@@ -181,7 +183,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"{args.into}: {error}") from None
     with replacing(args.into) as partial:
         partial.write_text(page[: place.start()] + summary(results) + page[place.end() :], encoding="utf-8")
-    print(f"{args.into}: {results.benchmark} as {args.metrics} has it")
+    print(f"{args.into}: {results.benchmark} as {' and '.join(map(str, args.metrics))} {'has' if len(args.metrics) == 1 else 'have'} it")
 
 
 if __name__ == "__main__":

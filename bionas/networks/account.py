@@ -17,14 +17,19 @@ def num_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-@torch.no_grad()
 def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """Count forward multiply-adds of convs and linears for one image of (C, H, W)."""
-    total = 0
+    return counted(model, image_shape)[0]
+
+
+@torch.no_grad()
+def counted(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return (multiply-adds, numbers put out, calls) of convs and linears for one image of (C, H, W) going forward."""
+    total = [0, 0, 0]
 
     def count(layer: Any, _inputs: Any, output: torch.Tensor) -> None:
-        nonlocal total
-        total += output.numel() * layer.weight[0].numel()
+        for i, what in enumerate((output.numel() * layer.weight[0].numel(), output.numel(), 1)):
+            total[i] += what
 
     hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     try:
@@ -33,14 +38,14 @@ def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    return total
+    return total[0], total[1], total[2]
 
 
 @cache
-def of_model(target: str, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Build a model, as the catalog names it, and return (multiply-adds, parameters). Raises what the model raises."""
+def of_model(target: str, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[tuple[int, int, int], int]:
+    """Build a model, as the catalog names it, and return (what `counted` does, parameters). Raises what the model raises."""
     model = catalog.load(target)("bp", num_classes, image_shape[0])
-    return flops(model, image_shape), num_parameters(model)
+    return counted(model, image_shape), num_parameters(model)
 
 
 def layers_by_rule(model: nn.Module) -> dict[str, tuple[int, int]]:

@@ -3,170 +3,223 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from typing import Any
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
-from matplotlib.typing import LineStyleType
 
-from reports.charts.common import DASHES, MUTED, STYLE, _svg
+from reports.charts.chart import NOTHING, Panel, draw
+from reports.charts.chart import Row as Drawn
+from reports.charts.curves import folded
+from reports.charts.lines import SHORT, Axis, Line, multiples, over_seeds, powers
+from reports.charts.style import HERE, Series, coloured, looks, quantity, rule_shape, shade, shaped, tips
 from reports.numbers.analyses import Arrays, Row, stored
-from reports.numbers.names import RULES, colour, name, spell
+from reports.numbers.names import RULES, spell
 from reports.numbers.tables import Block, Variant
 
 SHOWN = 0.999  # of the weights that lie within the figure
-PANELS = 4  # distributions by layer in a row
+FAR = 5.0  # a distance of ten says no more than one of five
 
 
 def distributions(block: Block) -> Markup:
     """Density of weights over all layers and seeds: by variant, and of mixed networks by their layers' rule (Figures 5, 6)."""
-    found = [(variant, list(stored(variant, "weights").values())) for variant in _with(block, "weights")]
-    mixed = [(variant, networks) for variant, networks in found if any(len(_learning_rules(arrays)) > 1 for arrays in networks)][:2]
-    with _figure(len(found), 1 + len(mixed)) as (figure, panels):
-        edges = found[0][1][0]["edges"]
-        reach = _reach(edges, np.sum([arrays["histogram"].sum(0) for _, networks in found for arrays in networks], axis=0))
-        for variant, networks in found:
-            counts = np.sum([arrays["histogram"].sum(0) for arrays in networks], axis=0)
-            _density(panels[0], edges, reach, counts, colour(variant.rules), name(variant, block), _dashes(block, variant))
-        panels[0].set_title("all weights of a network")
-        for axes, (variant, networks) in zip(panels[1:], mixed, strict=True):
-            for rule in RULES:
-                counts = np.sum([arrays["histogram"][arrays["rules"] == rule].sum(0) for arrays in networks], axis=0)
-                if np.any(counts):
-                    _density(axes, edges, reach, counts, colour(rule), spell(rule), "-")
-            axes.set_title(f"{name(variant, block)}, by rule")
-            axes.legend(fontsize=8)
-        for axes in panels:
-            axes.set_yscale("log")
-            axes.set_xlabel("weight")
-        panels[0].set_ylabel("density")
-        _legend(figure, panels[0], block)
-        return _svg(figure, f"Distribution of weights, {block.dataset}, {block.network}")
+    found = [(look, list(stored(variant, "weights").values())) for variant, look in _with(block, "weights")]
+    edges = found[0][1][0]["edges"]
+    reach = _reach(edges, np.sum([arrays["histogram"].sum(0) for _, networks in found for arrays in networks], axis=0))
+    whole = [_density(look.name, look, edges, reach, [arrays["histogram"].sum(0) for arrays in networks]) for look, networks in found]
+    mixed = [(look, networks) for look, networks in found if any(len(_learning_rules(arrays)) > 1 for arrays in networks)]
+    by_rule = [
+        _density(look.name, Series(spell(rule), shade(rule)), edges, reach, [a["histogram"][a["rules"] == rule].sum(0) for a in networks])
+        for look, networks in mixed
+        for rule in RULES
+    ]
+    x, y = Axis("weight", "weight"), Axis("weight", "density", "log")
+    title = f"Distribution of weights, {block.dataset}, {block.network}"
+    figures = [("", multiples(title, _some(whole), x, y, heading="Density of all weights of a network"))]
+    if mixed:
+        parts = multiples(f"{title}, by rule", _some(by_rule), x, y, grey=False, heading="Density of weights, by their layer's rule")
+        figures.append(("mixed networks, by their layers' rule", parts))
+    return folded(figures)
 
 
 def layers(block: Block) -> Markup:
     """Of the first seed's networks: where the middle half and the middle nine tenths of each layer's weights lie."""
-    found = [(variant, next(iter(stored(variant, "weights").values()))) for variant in _with(block, "weights")]
-    height = -(-len(found) // PANELS)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.5, 1.75 * height + 0.4), layout="constrained")
-        panels = figure.subplots(height, min(PANELS, len(found)), sharey=True, squeeze=False).ravel()
-        for i, (axes, (variant, arrays)) in enumerate(zip(panels, found, strict=False)):
-            place = np.arange(1, len(arrays["names"]) + 1)
-            quantile = {q: _quantiles(arrays, q) for q in (0.05, 0.25, 0.75, 0.95)}
-            rules = arrays["rules"]
-            shade = colour(variant.rules)
-            axes.fill_between(place, quantile[0.05], quantile[0.95], color=shade, alpha=0.2, lw=0, step="mid")
-            axes.fill_between(place, quantile[0.25], quantile[0.75], color=shade, alpha=0.45, lw=0, step="mid")
-            if len(_learning_rules(arrays)) > 1:  # a strip below says which layer follows which rule
-                shades = [colour(rule) for rule in rules]
-                axes.scatter(place, np.full(len(place), 0.04), c=shades, s=5, marker="s", zorder=3, transform=axes.get_xaxis_transform())
-            axes.set_title(name(variant, block), fontsize=9)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-            if i >= len(found) - PANELS:  # nothing below
-                axes.set_xlabel("layer, first to last")
-            if i % PANELS == 0:
-                axes.set_ylabel("weight")
-        for axes in panels[len(found) :]:
-            axes.set_visible(False)
-        present = {rule for _, arrays in found if len(_learning_rules(arrays)) > 1 for rule in arrays["rules"]}
-        if present:
-            keys = [Patch(color=colour(rule), label=spell(rule)) for rule in RULES if rule in present]
-            figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
-        return _svg(figure, f"Weights by layer, {block.dataset}, {block.network}")
+    rows: list[Drawn] = []
+    panels = []
+    found = [(look, next(iter(stored(variant, "weights").values()))) for variant, look in _with(block, "weights")]
+    for look, arrays in found:
+        quantile = {q: _quantiles(arrays, q) for q in (0.05, 0.25, 0.5, 0.75, 0.95)}
+        for i, (layer, rule) in enumerate(zip(arrays["names"], arrays["rules"], strict=True)):
+            row: Drawn = {"panel": look.name, "series": look.name, "kind": spell(rule), "layer": i + 1, "name": str(layer)}
+            rows.append(row | {f"q{round(100 * q)}": float(quantile[q][i]) for q in quantile})
+        panels.append((look.name, f"{len(arrays['names'])} layers"))
+    rules = [rule for rule in RULES if any(rule in arrays["rules"] for _, arrays in found)]
+    kinds = [Series(spell(rule), shade(rule), (), rule_shape(rule)) for rule in rules]
+    spec = _spread(kinds)
+    drawn = [Panel(name, words, spec, {"panel": name}, name) for name, words in panels]
+    title = f"Weights by layer, {block.dataset}, {block.network}"
+    return draw(title, rows, drawn, (), kinds, heading="Weights by layer: middle half (thick), middle nine tenths (thin), median")
 
 
 def variances(block: Block, rows: Sequence[Row]) -> Markup:
-    """Test error against the variance of weights (Figure 7) and against that of gradients (§4.1): a dot a variant, bars ± sd over seeds."""
+    """Test error against the variance of weights (Figure 7) and against that of gradients (§4.1): a mark a variant, lines ± sd."""
     titles = {"weight_variance": "variance of weights", "variance_rule": "variance of a weight's gradient over batches"}
-    shown = [key for key in titles if any(getattr(row, key).n for row in rows)]
-    with _figure(len(rows), len(shown), sharey=True) as (figure, panels):
-        for axes, key in zip(panels, shown, strict=True):
-            for row in rows:
-                variance, error = getattr(row, key), row.variant.metric("test_error")
-                if variance.n and error.n and variance.mean > 0:
-                    label, shade = name(row.variant, block), colour(row.variant.rules)
-                    kind = "D" if row.variant.rules in ("searched", "shuffled") else "o"
-                    low = min(variance.sd, 0.9 * variance.mean) if variance.n > 1 else 0  # a bar to 0 has no end on a logarithmic scale
-                    across = [[low], [variance.sd if variance.n > 1 else 0]]
-                    up = error.sd if error.n > 1 else 0
-                    hollow = "white" if _dashes(block, row.variant) != "-" else shade
-                    axes.errorbar(variance.mean, error.mean, up, across, fmt="none", color=shade, lw=1)
-                    axes.plot(variance.mean, error.mean, kind, color=shade, mfc=hollow, ms=6, label=label)
-            if key == "variance_rule":
-                axes.set_xscale("log")
-            axes.set_xlabel(titles[key])
-        panels[0].set_ylabel("test error, %")
-        panels[0].set_ylim(0, 1.05 * panels[0].get_ylim()[1])  # whole marks
-        _legend(figure, panels[0], block)
-        return _svg(figure, f"Variance beside accuracy, {block.dataset}, {block.network}")
+    found = {id(variant): look for variant, look in looks(block)}
+    drawn: list[Drawn] = []
+    panels, shown = [], [found[id(row.variant)] for row in rows]
+    for key, title in titles.items():
+        here: list[Drawn] = []
+        for row in rows:
+            variance, error = getattr(row, key), row.variant.metric("test_error")
+            if variance.n and error.n and variance.mean > 0:
+                spread = variance.sd if variance.n > 1 else 0.0
+                up = error.sd if error.n > 1 else 0.0
+                values = {"variance": variance.mean, "value": error.mean, "seeds": min(variance.n, error.n), "sd": up, "spread": spread}
+                ends = {"left": max(variance.mean - spread, 0.1 * variance.mean), "right": variance.mean + spread}  # a bar to 0 has no end
+                ends |= {"low": error.mean - up, "high": error.mean + up}
+                here.append({"panel": title, "series": found[id(row.variant)].name, "kind": "mean"} | values | ends)
+        if here:
+            drawn += here
+            panels.append(Panel(title.capitalize(), f"test error against {title}", _scatter(shown, title, *_ends(here)), {"panel": title}))
+    series = [Series(look.name, look.colour, (), look.shape) for look in shown]
+    title = f"Variance beside accuracy, {block.dataset}, {block.network}"
+    return draw(title, drawn, panels, series, heading="Test error, %, against variance") if panels else NOTHING
 
 
 def gradients(block: Block) -> Markup:
     """By depth: variance of the weight gradient over batches, distance and cosine of its mean to the true gradient's."""
-    keys = {"variance_rule": "variance over batches", "bias": "distance to the true gradient", "cosine": "cosine with the true gradient"}
-    return _by_depth(block, keys, "Gradient variance and bias by depth", linear=("bias", "cosine"))
+    figures = []
+    for key, title in {
+        "variance_rule": "variance of the gradient over batches",
+        "bias": "distance to the true gradient",
+        "cosine": "cosine with the true gradient",
+    }.items():
+        linear = key != "variance_rule"
+        lines = [
+            line
+            for variant, look in _with(block, "gradients")
+            if (not linear or variant.rules != "bp") and (line := _depth(variant, look, key, linear))  # BP's are 0 and 1 by definition
+        ]
+        if lines:
+            where = f"Gradient variance and bias by depth, {block.dataset}, {block.network}: {title}"
+            top = max(float(np.nanmax(line.mean)) for line in lines)
+            low = min(0.0, *(float(np.nanmin(line.mean)) for line in lines))
+            domain = (low, min(max(top, low + 0.1), FAR)) if linear else None
+            axis = Axis("layer", title, "linear" if linear else "log", domain=domain)
+            figures.append((title, multiples(where, lines, _along_depth(block), axis, mark=0 if linear else None)))
+    return folded(figures)
 
 
 def errors(block: Block) -> Markup:
-    """By depth: norm of the error δ that a layer is handed (A.3.1)."""
-    keys = {"delta_rule": "‖δ‖ by the rules", "delta_true": "‖δ‖ by the true gradient, same weights"}
-    return _by_depth(block, keys, "Norm of δ by depth", sharey=True)
+    """By depth: norm of the error δ that a layer is handed (A.3.1), by the rules and by the true gradient of the same weights."""
+    keys = {"delta_rule": "by the rules", "delta_true": "by the true gradient, same weights"}
+    lines = [_depth(variant, look, key, False, words) for variant, look in _with(block, "gradients") for key, words in keys.items()]
+    title = f"Norm of δ by depth, {block.dataset}, {block.network}"
+    return multiples(title, _some(lines), _along_depth(block), Axis("layer", "‖δ‖", "log"), heading="‖δ‖ by depth")
 
 
 def alignment(block: Block) -> Markup:
     """By epoch, 0 being before the first: means over the layers that follow a rule, and over seeds, whose range is the band."""
-    keys = {"angle": "angle of B with W, °", "ratio": "‖B‖ / ‖W‖", "gradient_angle": "angle of rule's and true gradient, °"}
-    variants = [variant for variant in _with(block, "alignment") if variant.rules != "bp"]
-    with _figure(len(variants), len(keys)) as (figure, panels):
-        for axes, (key, title) in zip(panels, keys.items(), strict=True):
-            for variant in variants:
-                seeds = [_mean_of_learning(arrays, key) for arrays in stored(variant, "alignment").values()]
-                length = max(map(len, seeds))
-                stacked = np.ma.masked_invalid([np.pad(seed, (0, length - len(seed)), constant_values=np.nan) for seed in seeds])
-                if stacked.count():
-                    epochs, shade = np.arange(length), colour(variant.rules)
-                    axes.plot(epochs, stacked.mean(0), color=shade, lw=1.6, ls=_dashes(block, variant), label=name(variant, block))
-                    axes.fill_between(epochs, stacked.min(0), stacked.max(0), color=shade, alpha=0.15, lw=0)
-            axes.set_title(title)
-            axes.set_xlabel("epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            if key != "ratio":
-                axes.axhline(90, color=MUTED, lw=0.8, ls=":")
-            axes.set_ylim(bottom=0)
-        _legend(figure, panels[-1], block)
-        return _svg(figure, f"Alignment by epoch, {block.dataset}, {block.network}")
+    figures = []
+    variants = [(variant, look) for variant, look in _with(block, "alignment") if variant.rules != "bp"]
+    for key, title in {
+        "angle": "angle of B with W, °",
+        "gradient_angle": "angle of rule's and true gradient, °",
+        "ratio": "‖B‖ / ‖W‖",
+    }.items():
+        columns = [
+            (look, [_mean_of_learning(arrays, key) for arrays in stored(variant, "alignment").values()]) for variant, look in variants
+        ]
+        lines = _some(over_seeds(look.name, look, each, first=0) for look, each in columns)
+        if lines:
+            where = f"Alignment by epoch, {block.dataset}, {block.network}: {title}"
+            axis = Axis("epoch", title)
+            figures.append((title, multiples(where, lines, Axis("epoch", "epoch", whole=True), axis, mark=None if key == "ratio" else 90)))
+    return folded(figures)
 
 
-def _by_depth(block: Block, keys: dict[str, str], title: str, sharey: bool = False, linear: Sequence[str] = ()) -> Markup:
-    variants = _with(block, "gradients")
-    with _figure(len(variants), len(keys), sharey=sharey) as (figure, panels):
-        for axes, (key, heading) in zip(panels, keys.items(), strict=True):
-            if key not in linear:
-                axes.set_yscale("log")
-            for variant in variants:
-                if key in ("bias", "cosine") and variant.rules == "bp":
-                    continue  # 0 and 1, by definition
-                mean = np.ma.mean if key in linear else _geometric
-                lines = [_along(arrays, key, mean) for arrays in stored(variant, "gradients").values()]
-                length = max(map(len, lines))
-                lines = [line for line in lines if len(line) == length]  # of other numbers of layers no mean can be made
-                line = mean(np.ma.masked_invalid(lines), axis=0)
-                dashes, label = _dashes(block, variant), name(variant, block)
-                axes.plot(np.arange(1, length + 1), line, color=colour(variant.rules), lw=1.5, ls=dashes, marker="o", ms=2.5, label=label)
-            if key in linear:
-                axes.axhline(0, color=MUTED, lw=0.8, ls=":")
-                _bound(axes)
-            axes.set_title(heading)
-            axes.set_xlabel("stem, cells, classifier" if block.network == "cells" else "layer, first to last")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        _legend(figure, panels[0], block)
-        return _svg(figure, f"{title}, {block.dataset}, {block.network}")
+def _ends(rows: Sequence[Drawn]) -> tuple[float, float]:
+    found = [float(row[end]) for row in rows for end in ("left", "right")]
+    return min(found), max(found)
+
+
+def _some(lines: Iterator[Line | None] | Sequence[Line | None]) -> list[Line]:
+    return [line for line in lines if line]
+
+
+def _along_depth(block: Block) -> Axis:
+    return Axis("layer", "stem, cells, classifier" if block.network == "cells" else "layer, first to last", whole=True)
+
+
+def _depth(variant: Variant, look: Series, key: str, linear: bool, kind: str = "mean") -> Line | None:
+    """Return the mean over seeds, a place after the other; of other numbers of layers no mean can be made."""
+    mean = np.ma.mean if linear else _geometric
+    columns = [_along(arrays, key, mean) for arrays in stored(variant, "gradients").values()]
+    length = max(map(len, columns))
+    stacked = np.ma.masked_invalid([column for column in columns if len(column) == length])
+    values = np.ma.filled(mean(stacked, axis=0).astype(float), np.nan)
+    if not np.isfinite(values).any():
+        return None
+    return Line(look.name, look, range(1, length + 1), values, values, values, len(stacked), kind)
+
+
+def _density(panel: str, look: Series, edges: np.ndarray, reach: float, histograms: Sequence[np.ndarray]) -> Line | None:
+    counts = np.sum(histograms, axis=0)
+    density = counts / max(counts.sum(), 1) / np.diff(edges)
+    middles = (edges[1:] + edges[:-1]) / 2
+    shown = (density > 0) & (abs(middles) <= reach)
+    values = density[shown]
+    return Line(panel, look, middles[shown], values, values, values, len(histograms)) if shown.any() else None
+
+
+def _spread(kinds: Sequence[Series]) -> dict[str, Any]:
+    names, colours = [one.name for one in kinds], [one.colour for one in kinds]
+    colour: dict[str, Any] = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": names, "range": colours}}
+    shape = {**colour, "scale": {"domain": names, "range": [one.shape for one in kinds]}}
+    x, up = quantity("layer", "layer, first to last", nice=False, padding=6), quantity("q5", None)
+    x["axis"], up["axis"] = {"tickMinStep": 1, "format": "d"}, {}
+    shown = tips(("name", "layer"), ("kind", "rule"), *((f"q{q}", f"{q} %", ".3~g") for q in (5, 25, 50, 75, 95)))
+    thin: dict[str, Any] = {"x": x, "y": up, "y2": {"field": "q95"}, "color": colour, "tooltip": shown}
+    thick = {**thin, "y": {**up, "field": "q25"}, "y2": {"field": "q75"}}
+    dot = {"x": x, "y": {**up, "field": "q50"}, "color": colour, "shape": shape, "tooltip": shown}
+    return {
+        "width": 222,
+        "height": 150,
+        **HERE,
+        "layer": [
+            {"mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.7}, "encoding": thin},
+            {"mark": {"type": "rule", "strokeWidth": 4, "opacity": 0.7}, "encoding": thick},
+            {"mark": {"type": "point", "filled": True, "size": 14, "opacity": 1}, "encoding": dot},
+        ],
+    }
+
+
+def _scatter(series: Sequence[Series], title: str, low: float, high: float) -> dict[str, Any]:
+    x, up = quantity("variance", title, type="log", nice=False, padding=12), quantity("value", "test error, %", padding=8)
+    x["axis"] = {"labelExpr": SHORT, "values": powers(low, high)}
+    shown = tips(
+        ("series", "network"),
+        ("value", "test error, %", ".2f"),
+        ("sd", "± sd", ".2f"),
+        ("variance", title, ".3~g"),
+        ("spread", "± sd", ".2~g"),
+    )
+    base = {"x": x, "y": up, "color": coloured(series)}
+    across = {**base, "x": {**x, "field": "left"}, "x2": {"field": "right"}}
+    upright = {**base, "y": {**up, "field": "low"}, "y2": {"field": "high"}}
+    return {
+        "width": 300,
+        "height": 220,
+        **HERE,
+        "layer": [
+            {"mark": {"type": "rule", "opacity": 0.6}, "encoding": across},
+            {"mark": {"type": "rule", "opacity": 0.6}, "encoding": upright},
+            {
+                "mark": {"type": "point", "size": 70, "strokeWidth": 2, "opacity": 1},
+                "encoding": {**base, "shape": shaped(series), "tooltip": [*shown, *tips(("seeds", "seeds", "d"))]},
+            },
+        ],
+    }
 
 
 def _along(arrays: Arrays, key: str, mean: Callable[..., np.ndarray]) -> np.ndarray:
@@ -175,12 +228,6 @@ def _along(arrays: Arrays, key: str, mean: Callable[..., np.ndarray]) -> np.ndar
     place = np.array([_place(layer) for layer in arrays["names"][used]])
     values = np.ma.masked_invalid(arrays[key][used])
     return np.ma.filled(np.ma.stack([mean(values[place == here], axis=0) for here in dict.fromkeys(place)]).astype(float), np.nan)
-
-
-def _bound(axes: Axes) -> None:
-    """Leave out what is so far off that the rest would be a line: a distance of ten says no more than one of five."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, min(high, 5.0))
 
 
 def _place(layer: str) -> str:
@@ -197,13 +244,6 @@ def _mean_of_learning(arrays: Arrays, key: str) -> np.ndarray:
     """Return the mean over the layers that follow another rule than BP, by epoch."""
     among = np.ma.masked_invalid(arrays[key][:, arrays["rules"] != "bp"])
     return np.ma.filled(among.mean(axis=1).astype(float), np.nan)
-
-
-def _density(axes: Axes, edges: np.ndarray, reach: float, counts: np.ndarray, shade: str, label: str, dashes: LineStyleType) -> None:
-    density = counts / max(counts.sum(), 1) / np.diff(edges)
-    middles = (edges[1:] + edges[:-1]) / 2
-    shown = (density > 0) & (abs(middles) <= reach)
-    axes.plot(middles[shown], density[shown], color=shade, lw=1.4, ls=dashes, label=label)
 
 
 def _reach(edges: np.ndarray, counts: np.ndarray) -> float:
@@ -224,24 +264,5 @@ def _learning_rules(arrays: Arrays) -> set[str]:
     return set(arrays["rules"]) - {"bp"}
 
 
-def _with(block: Block, analysis: str) -> list[Variant]:
-    return [variant for variant in block.variants if stored(variant, analysis)]
-
-
-def _dashes(block: Block, variant: Variant) -> LineStyleType:
-    kinds = list(dict.fromkeys((v.name, v.protocols) for v in block.variants))
-    return DASHES[kinds.index((variant.name, variant.protocols)) % len(DASHES)]
-
-
-@contextmanager
-def _figure(variants: int, columns: int, sharey: bool = False) -> Iterator[tuple[Figure, Sequence[Axes]]]:
-    """Yield a figure in the report's style, a row of panels and room for a legend of so many variants, and its panels."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.5, 2.9 + 0.2 * (variants // 4)), layout="constrained")
-        yield figure, figure.subplots(1, columns, sharey=sharey, squeeze=False)[0]
-
-
-def _legend(figure: Figure, axes: Axes, block: Block) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if labels:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4 if block.network == "cells" else 6), fontsize=9)
+def _with(block: Block, analysis: str) -> list[tuple[Variant, Series]]:
+    return [(variant, look) for variant, look in looks(block) if stored(variant, analysis)]

@@ -65,6 +65,18 @@ def metric_words(name: str) -> str:
     return f"robust accuracy, {one[1]} {way_words(one[2])}" if one else name.replace("_", " ")
 
 
+FULL = {"test_error_last": "test error after the last epoch"}  # of metrics whose names say too little
+
+
+def metric_in_full(name: str, planned: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write a metric's name with the budget of its attack, which `planned` attacks give by label (`Results.attacks`)."""
+    one = re.fullmatch(r"robust_accuracy_(.+)_([^_]+)", name)
+    known = one and planned.get(one[1])
+    if not one or not known:
+        return FULL.get(name) or metric_words(name).replace("worst case", "worst-case accuracy")
+    return f"robust accuracy, {one[1]} ({Budget.of(known['attack'], known['parameters']).words}) {way_words(one[2])}"
+
+
 def way_words(way: str) -> str:
     words = {"rule": "through its own gradient", "true": "through the true gradient", "none": "without gradient"}
     return words.get(way) or f"from the {spell(way.removeprefix('from-'))} network"
@@ -79,6 +91,11 @@ class Attack:
     parameters: Mapping[str, Any] = field(compare=False)
     ways: tuple[str, ...] = field(compare=False)
     budget: Budget = field(compare=False)
+
+    @property
+    def words(self) -> str:
+        """Its name with its budget: fgsm (ε = 0.35 in L∞)."""
+        return f"{self.label} ({self.budget.words})"
 
     @property
     def minimal(self) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from reports.numbers.statistics import Difference, Step, holm
@@ -36,6 +38,8 @@ class Claim:
         n = self.difference.n
         if n < INTERVAL_SEEDS:
             return f"{n} seed{'s' if n != 1 else ''}: no interval" if n else "no seeds yet"
+        if math.isnan(self.difference.mean):
+            return "not a number in every seed: no claim"
         if not self.difference.testable:
             return "the same in every seed: no claim"
         if n < CLAIM_SEEDS:
@@ -67,3 +71,8 @@ def claims(results: Results) -> list[Claim]:
     differences = [Difference.paired(of(entry, "of"), of(entry, "against")) for entry in named]
     steps = holm([difference.p for difference in differences], family(results))
     return [Claim(*row) for row in zip(named, differences, steps, strict=True)]
+
+
+def questions(found: Iterable[Claim]) -> list[tuple[str, list[Claim]]]:
+    """Return each question in the plan's order, and the comparisons that answer it."""
+    return [(about, list(asked)) for about, asked in groupby(found, lambda claim: str(claim.named.get("about") or ""))]

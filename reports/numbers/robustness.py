@@ -92,6 +92,18 @@ class Part:
     planned: tuple[Attack, ...]
     by_variant: tuple[tuple[Variant, tuple[Network, ...]], ...]
 
+    @property
+    def seeds(self) -> list[int]:
+        """How many seeds of each variant were attacked."""
+        return [len({network.unit for network in networks}) for _, networks in self.by_variant]
+
+    @property
+    def images(self) -> str:
+        """How many images each network was attacked on: 25 images, 25 to 100 images."""
+        counts = sorted({network.images for _, networks in self.by_variant for network in networks})
+        few = f"{counts[0]:,} to " if counts[0] < counts[-1] else ""
+        return f"{few}{counts[-1]:,} image{'s' if counts[-1] != 1 else ''}"
+
     def tables(self, points: bool = False) -> list[Table]:
         """Return a table for every budget; with `points`, for those that only points of curves have."""
         return [table for budget in budgets(self.planned)[points] if (table := self._table(budget))]

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reports.numbers.names import RULES
+from reports.numbers import merging
+from reports.numbers.names import rules
 from reports.numbers.statistics import Difference, Summary, proportion
 from suite import store
 
@@ -30,6 +31,7 @@ class Variant:
     of_seed: Mapping[int, int] = field(default_factory=dict)  # the definition's seed of those that are retrainings
     tuning: Sequence[tuple[float, Sequence[str]]] = ()  # the runs that chose its learning rate, by rate
     parents: Mapping[int, str | None] = field(default_factory=dict)  # the search whose genotype it is, by seed
+    planned: Mapping[int, str] = field(default_factory=dict)  # the trials that it was planned to be, by seed
 
     @property
     def name(self) -> str:
@@ -67,6 +69,11 @@ class Variant:
         return {seed: sum(found) / len(found) for seed, found in self.by_retraining(name).items()}
 
     @property
+    def seeds(self) -> set[int]:
+        """The definition's seeds that it was planned for."""
+        return {self.of_seed.get(seed, seed) for seed in self.planned}
+
+    @property
     def all_runs(self) -> list[store.Run]:
         return [*self.trains.values(), *self.evaluations.values()]
 
@@ -99,9 +106,10 @@ class Variant:
 
     @property
     def layers(self) -> dict[str, tuple[Summary, Summary]]:
-        """Return {rule: (layers, weights)} over seeds, without the rules that none follows."""
+        """Return {rule: (layers, weights)} over seeds, without the rules that none follows; of a rule that the catalog lost, too."""
+        said = {name.removeprefix("layers_"): None for run in self.trains.values() for name in run.metrics if name.startswith("layers_")}
         found = {}
-        for rule in RULES:
+        for rule in dict.fromkeys([*rules(), *said]):
             layers = self.metric(f"layers_{rule}")
             if layers.n and layers.mean:
                 found[rule] = (layers, self.metric(f"weights_{rule}"))
@@ -127,6 +135,7 @@ class SearchGroup:
     protocols: tuple[str, ...]
     settings: Mapping[str, Any]
     runs: Mapping[int, store.Run]  # by seed
+    planned: Mapping[int, str] = field(default_factory=dict)  # its searches' ids, by seed
 
     @property
     def label(self) -> str:
@@ -166,11 +175,19 @@ class Block:
     def _is_baseline(self, other: Variant, variant: Variant) -> bool:
         return other.rules == ("searched" if variant.is_cell else "bp") and (not variant.is_cell or other.name == variant.name)
 
+    def baseline(self, variant: Variant) -> Variant | None:
+        """Return what a variant stands against: BP, or the same cell as searched, under the same protocol; itself if it is that."""
+        same = (v for v in self.variants if v.protocols[:1] == variant.protocols[:1])
+        return next((v for v in same if self._is_baseline(v, variant)), None)
+
+    def paired(self, variant: Variant, metric: str) -> Difference:
+        """Return the paired difference to the baseline; of no seeds where it is the baseline itself, or there is none."""
+        baseline = self.baseline(variant)
+        return Difference.paired({} if baseline is variant else variant.by_seed(metric), baseline.by_seed(metric) if baseline else {})
+
     def difference(self, variant: Variant, metric: str) -> str:
-        """Return the paired difference to BP, or to the same cell as searched; or a dash."""
-        same = [v for v in self.variants if v.protocols[:1] == variant.protocols[:1]]
-        baseline = next((v for v in same if self._is_baseline(v, variant)), variant)
-        return "–" if baseline is variant else str(Difference.paired(variant.by_seed(metric), baseline.by_seed(metric)))
+        """Write the paired difference, or a dash."""
+        return str(self.paired(variant, metric))
 
 
 @dataclass(frozen=True)
@@ -188,6 +205,8 @@ class Results:
     other_code: Mapping[str, Any]  # runs, by their place in the file, that other code `made`, what `rests` on them, and what to do
     tuning: Mapping[str, store.Run] = field(default_factory=dict)  # the runs that chose learning rates, by id; in no table of results
     missing: Sequence[Mapping[str, str]] = ()  # results that are not there: run, stage, reason
+    sources: tuple[merging.Source, ...] = ()  # the files
+    again: tuple[store.Run, ...] = ()  # runs that several files have, once more: their numbers are the same, their machines may differ
 
     def by_other_code(self, runs: Sequence[store.Run]) -> str:
         """Say how many of these runs other code made, or rest on such a run; or nothing."""
@@ -227,18 +246,10 @@ class Results:
         return found
 
 
-def read(path: Path) -> Results:
-    """Read a metrics file. Raises ValueError, with the path, if it is none."""
-    with store.opened(path) as file:
-        if "plan" not in file:
-            raise ValueError(f"{path}: not a metrics file; make one with python -m suite.collect")
-        plan = json.loads(file["plan"].asstr()[()])
-        definition, verdict = file["definition"].asstr()[()], json.loads(file["verdict"].asstr()[()])
-        missing = json.loads(file["missing"].asstr()[()]) if "missing" in file else []
-        runs = store.runs(file)
-        other_code = json.loads(file["provenance/other_code"].asstr()[()]) if "provenance/other_code" in file else {}
-    if any(isinstance(trial["evaluation"]["attacks"], list) for trial in plan["trials"] if trial["evaluation"]):
-        raise ValueError(f"{path}: its attacks are written as an earlier version did; run the workflow again")
+def read(*paths: Path) -> Results:
+    """Read a metrics file, or several of one definition as one. Raises ValueError, with the path, if one is none, or not of it."""
+    part = merging.read(paths)
+    plan, runs = part.plan, part.runs
     blocks: dict[tuple[str, str], list[Variant]] = {}
     same: tuple[str, ...] = ("dataset", "network", "parent", "rules", "settings", "protocols", "overrides")
     for parts, trials in _grouped([{"tuning": (), **trial} for trial in plan["trials"]], (*same, "tuning")):
@@ -248,25 +259,33 @@ def read(path: Path) -> Results:
         }
         of_seed = {t["seed"]: t["of_seed"] for t in trials if "of_seed" in t}
         parents = {t["seed"]: t["parent"] for t in trials}
-        variant = Variant(**parts, of_seed=of_seed, parents=parents, trains=by_stage["train"], evaluations=by_stage["evaluation"])
+        planned = {t["seed"]: t["id"] for t in trials}
+        trains, evaluations = by_stage["train"], by_stage["evaluation"]
+        variant = Variant(**parts, of_seed=of_seed, parents=parents, planned=planned, trains=trains, evaluations=evaluations)
         blocks.setdefault((variant.dataset, "cells" if variant.is_cell else variant.network), []).append(variant)
     same = ("dataset", "name", "method", "rule_set", "protocols", "settings")
     searches = [
-        SearchGroup(**parts, runs={s["seed"]: runs[f"search/{s['id']}"] for s in group if f"search/{s['id']}" in runs})
+        SearchGroup(
+            **parts,
+            runs={s["seed"]: runs[f"search/{s['id']}"] for s in group if f"search/{s['id']}" in runs},
+            planned={s["seed"]: s["id"] for s in group},
+        )
         for parts, group in _grouped(plan["searches"], same)
     ]
     return Results(
         benchmark=plan["benchmark"],
         about=plan["about"],
         plan=plan,
-        definition=definition,
-        verdict=verdict,
+        definition=part.definition,
+        verdict=part.verdict,
         blocks=tuple(Block(*key, variants=tuple(variants)) for key, variants in blocks.items()),
         searches=tuple(searches),
-        digest=store.digest(path),
+        digest=store.joined(part.digests),
         tuning={t["id"]: runs[f"trial/{t['id']}/train"] for t in plan.get("tuning", []) if f"trial/{t['id']}/train" in runs},
-        missing=missing,
-        other_code={**other_code, **{how: frozenset(other_code.get(how, ())) for how in ("made", "rests")}},
+        missing=part.missing,
+        other_code=part.other_code,
+        sources=part.sources,
+        again=part.again,
     )
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+from reports.numbers.statistics import Summary
+
+SEED = re.compile(r"(.*seed\d+)-(?:(.+)-)?([0-9a-f]{8})")  # a run's id: who, its settings, the digest of them all
 
 
 def si(number: float) -> str:
@@ -35,6 +40,22 @@ def interval(ends: tuple[float, float] | None, digits: str = ".1f") -> str:
     return f"[{ends[0]:{digits}}, {ends[1]:{digits}}]" if ends else ""
 
 
+def signed(ends: tuple[float, float], digits: int = 2) -> str:
+    """(-1.23, 4.56) → [−1.23, +4.56], as in a sentence: no line ends in it."""
+    return "[" + ",\xa0".join(f"{end:+.{digits}f}".replace("-", "−") for end in ends) + "]"
+
+
+def level(level: float) -> str:
+    """0.05 → 95 %: how sure an interval at that level is."""
+    return f"{100 - 100 * level:.4g}\xa0%"
+
+
+def status(words: str) -> str:
+    """skipped(parent diverged) → skipped (parent diverged)."""
+    head, bracket, rest = words.partition("(")
+    return f"{head.strip()} ({rest}" if bracket else words
+
+
 def p_value(p: float) -> str:
     if p != p:
         return "–"
@@ -43,3 +64,24 @@ def p_value(p: float) -> str:
 
 def setting(value: Any) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def full(number: float | None) -> str:
+    """Write a number as it was computed, for machines: what tables sort by and export; nothing for none."""
+    return "" if number is None or number != number else repr(float(number))
+
+
+def measured(summary: Summary, digits: str = ".2f") -> str:
+    """12.35 ± 0.50, where no line ends after the sign."""
+    return f"{summary:{digits}}".replace("± ", "±\xa0")
+
+
+def slug(*words: object) -> str:
+    """("accuracy", "CIFAR 10") → accuracy-cifar-10: an id, and a file's name."""
+    return "-".join(re.sub(r"[^a-z0-9]+", "-", str(word).lower()).strip("-") for word in words)
+
+
+def shortened(id: str) -> tuple[str, str, str]:
+    """digits/resnet20/fa/seed0-lr0.1-0a1b2c3d → (digits/resnet20/fa/seed0, -lr0.1-, 0a1b2c3d); an id that is not so made stays whole."""
+    found = SEED.fullmatch(id)
+    return (found[1], f"-{found[2]}-" if found[2] else "-", found[3]) if found else (id, "", "")

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from reports import charts
 from reports.charts import analyses as analysis_charts
-from reports.charts import common as charts
 from reports.numbers import (
     analyses,
     attacked,
     claims,
+    compare,
     composition,
+    findings,
+    gaps,
     improvement,
     masking,
     met,
@@ -32,22 +35,33 @@ from reports.page import assets
 HERE = Path(__file__).parent
 
 
-def render(results: tables.Results) -> str:
-    """Return the whole page. Everything that comes from data is escaped by the template."""
+def render(results: tables.Results, before: tables.Results | None = None) -> str:
+    """Return the whole page, set against other results if there are any. Everything that comes from data is escaped by the template."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {word: getattr(writing, word) for word in ("si", "duration", "setting", "fixed", "interval", "p_value")}
-    environment.filters |= {"metric": attacked.metric_words}
+    words = ("si", "duration", "setting", "fixed", "interval", "p_value", "status", "full", "measured", "slug", "shortened")
+    environment.filters |= {word: getattr(writing, word) for word in words}
+    environment.filters |= {"metric": lambda name: attacked.metric_in_full(name, results.attacks)}
     comparisons = paper.compare(results)
     tried = rates.tried(results)
     tables_met, others = met.split(comparisons)
     tested, parts = claims.claims(results), robustness.parts(results)
+    masked, missing = masking.verdicts(parts), gaps.gaps(results)
+    found, more = findings.split(findings.findings(results, tested, masked, comparisons))
     scripts = assets.scripts()
     missed = [row for row in results.verdict if not row["kept"]]
     return environment.get_template("report.html.j2").render(
         results=results,
         missed=missed,
+        findings=found,
+        more_findings=more,
+        gaps=missing,
+        listed=gaps.listed,
+        search_gaps=[gap for group in results.searches for gap in missing.of_search(group)],
+        missing=gaps.missing(results),
+        attack_words={attack.label: attack.words for attack in attacked.attacks(results)},
+        against=before and compare.compare(before, results),
         selected_on_test=any("selected on test" in str(run.metrics.get("test_error_of")) for run in results.runs),
         charts=charts,
         names=names,
@@ -58,6 +72,7 @@ def render(results: tables.Results) -> str:
         scripts=scripts,
         policy=assets.policy(scripts),
         claims=tested,
+        questions=claims.questions(tested),
         family=claims.family(results),
         networks=_networks(results),
         tried=tried,
@@ -67,7 +82,8 @@ def render(results: tables.Results) -> str:
         compositions=composition.compositions(results),
         improvements=improvement.improvements(results),
         attacked=parts,
-        masked=masking.verdicts(parts),
+        not_attacked=gaps.attacks_not_run(results, missing),
+        masked=masked,
         same_images=robustness.same_images(parts),
         compared=any(claim.named["metric"].startswith(("worst_case", "robust")) for claim in tested),
         way_words=attacked.way_words,
@@ -78,6 +94,7 @@ def render(results: tables.Results) -> str:
         where=met.where,
         caveats=list(dict.fromkeys(c.cited.caveat for c in comparisons if c.cited.caveat)),
         provenance=_shared_provenance(results),
+        devices=_devices(results),
         seconds=sum(float(run.timings.get("seconds", 0)) for run in results.runs),
     )
 
@@ -89,10 +106,16 @@ def _networks(results: tables.Results) -> list[tuple[str, float, tuple[float, fl
     return [(run.id, run.metrics["test_error"], proportion(run.metrics["test_error"], images)) for run, images in found if images]
 
 
+def _devices(results: tables.Results) -> list[str]:
+    """Return what jobs ran on, without how many epochs where: `NVIDIA H100 for 84 of 100 epochs, then cpu` is two of them."""
+    said = (str(run.provenance.get("device", "")) for run in results.runs)
+    return list(dict.fromkeys(part.partition(" for ")[0] for words in said for part in words.split(", then ") if part))
+
+
 def _shared_provenance(results: tables.Results) -> dict[str, list[str]]:
     """Every value that a provenance field takes over all runs, but for those that belong to one run."""
     found: dict[str, list[str]] = {}
-    for run in results.runs:
+    for run in (*results.runs, *results.again):
         for name, value in run.provenance.items():
             if name not in ("argv", "finished", "seed") and str(value) not in found.setdefault(name, []):
                 found[name].append(str(value))

@@ -21,3 +21,9 @@ def test_the_policy_names_every_script_and_allows_no_other_source():
     assert policy.count("sha256-") == len(assets.SCRIPTS)
     assert "http" not in policy
     assert "unsafe-eval" not in policy
+
+
+def test_what_was_a_module_is_a_script():
+    assert all("</script" not in script for script in assets.scripts())
+    text = assets.interpreter()
+    assert not re.search(r"^(import|export)\b", text, re.MULTILINE) and "window.vegaInterpreter = " in text and "vega-util" not in text

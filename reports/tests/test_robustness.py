@@ -8,8 +8,7 @@ import pytest
 from scipy import stats
 
 from bionas import catalog
-from reports import summary
-from reports.charts import common as charts
+from reports import charts, summary
 from reports.numbers import attacked, claims, paper, robustness, tables
 from reports.numbers.attacked import Budget
 from reports.tests.attacked import attack, left, network
@@ -239,7 +238,7 @@ def test_worst_cases_are_compared_by_name_over_seeds(metrics):
     (claim,) = claims.claims(tables.read(path))
     assert claim.words == "is higher" and claim.difference.mean == 10
     page = text(page_of(path))
-    assert "worst case within ε = 8/255 in L∞ 5 +10.00" in page and "on these images under Comparisons" in page
+    assert "worst-case accuracy within ε = 8/255 in L∞ 5 +10.00" in page and "on these images under Comparisons" in page
     assert "darts-bio, searched − darts-bio, shuffled (worst case within ε = 8/255 in L∞)" in summary.summary(tables.read(path))
 
 

@@ -1,26 +1,25 @@
-"""What a plan costs before it runs: epochs, images, disk, multiply-adds and hours. Imports torch only to count a model of the catalog.
+"""What a plan costs before it runs: epochs, images, disk and work. Imports torch only to count a model of the catalog.
 
-Multiply-adds are those of convs and linears, forward; a backward pass counts as two forward ones. A genotype that is not searched yet
-counts as the mean of its space; a model is built and counted, and one that cannot be is named. Hours are multiply-adds ÷ a throughput,
-which `python -m suite.run calibrate` measures.
+Work is what convs and linears do going forward; a backward pass counts as two forward ones. A genotype that is not searched yet counts
+as the mean of its space; a model is built and counted, and one that cannot be is named. `suite.plan.seconds` turns work into time.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 from bionas import catalog
 from bionas.space import PUBLISHED, SearchSpace
 from data_prep import Variant
 from suite.definition import cost
+from suite.definition.cost import Forward
 from suite.definition.runs import BATCHES, TRACKED, Attacked, Evaluation, Search, Trial, tuners
 
-THROUGHPUT = 2e12  # multiply-adds a second: a fifth of what an A100's data sheet gives for float32
 LEARNING = 3  # a training pass in forward passes
+JUDGED, ATTACKED = 512, 100  # images that go forward at once: measured, and attacked (on a GPU 250)
 RUN_FILE = 300_000  # bytes of metrics beside a run's weights, generously
 
 
@@ -28,7 +27,7 @@ RUN_FILE = 300_000  # bytes of metrics beside a run's weights, generously
 class Price:
     """What it takes: passes over training images, images that go forward, multiply-adds, and bytes left on disk.
 
-    `uncounted` says which networks' multiply-adds are left out, and why.
+    `uncounted` says which networks' work is left out, and why. `calls` of layers and the `numbers` that they put out take time, too.
     """
 
     epochs: int = 0
@@ -36,9 +35,16 @@ class Price:
     flops: int = 0
     disk: int = 0
     uncounted: tuple[str, ...] = ()
+    calls: int = 0
+    numbers: int = 0
 
     def __add__(self, other: Price) -> Price:
         return Price(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+    @classmethod
+    def of_passes(cls, each: Forward, images: int, batches: int) -> Price:
+        """Return the work of so many images, and of so many batches of them, that go forward through a network."""
+        return cls(flops=images * int(each.flops), numbers=images * int(each.numbers), calls=batches * int(each.layers))
 
 
 def of(searches: Mapping[str, Search], trials: Mapping[str, Trial]) -> Price:
@@ -55,21 +61,24 @@ def of(searches: Mapping[str, Search], trials: Mapping[str, Trial]) -> Price:
 def of_search(search: Search) -> Price:
     settings, images, size = search.settings, *_images(search.dataset)
     epochs, half = settings["epochs"], (settings["images"] or size.train) // 2
+    steps = epochs * _batches(half, settings["batch_size"])
     space = SearchSpace(search.rule_set, settings["space"], none=search.method.startswith("darts"))
     dimensions = (images, settings["channels"], settings["cells"])
     if search.method.startswith("random"):
-        each = cost.mean_network(space, settings["nodes"], *dimensions)
+        each = _mean_network(search.rule_set, settings["space"], False, settings["nodes"], *dimensions)
         learned, judged = epochs * half, settings["candidates"] * half
+        looks = settings["candidates"] * _batches(half, settings["batch_size"])
     else:
         each = cost.supernet(space, *dimensions, settings["nodes"])
-        learned, judged = epochs * half, epochs * half
+        learned, judged, looks = epochs * half, epochs * half, epochs * _batches(half, JUDGED)
         if search.method.startswith("darts"):
-            learned *= 2  # α learns from as many
+            learned, steps = 2 * learned, 2 * steps  # α learns from as many
         elif search.method.startswith("eg"):
             a_generation = settings["population"] + 1  # the best one is looked at again
             an_epoch = settings["restarts"] * settings["generations"] * a_generation + 1
+            looks += (epochs - settings["warmup"]) * an_epoch
             judged += (epochs - settings["warmup"]) * an_epoch * settings["fitness_images"]
-    return Price(epochs, learned + judged, (LEARNING * learned + judged) * each, RUN_FILE)
+    return Price(epochs, learned + judged, disk=RUN_FILE) + Price.of_passes(each, LEARNING * learned + judged, LEARNING * steps + looks)
 
 
 def epochs_of_equal_work(search: Search) -> int:
@@ -84,28 +93,45 @@ def epochs_of_equal_work(search: Search) -> int:
 
 
 def of_trial(trial: Trial, parent: Search | None) -> Price:
-    settings, images, size = trial.settings, *_images(trial.dataset)
-    each, weights, uncounted = _network(trial, parent, images)
-    held = round(settings["holdout"] * size.train)
-    learned = settings["epochs"] * (size.train - held)
-    judged = settings["epochs"] * (size.test if settings["selection"] == "best_test" else held)
-    judged += 0 if settings["selection"] == "none" else size.test
-    trained = Price(settings["epochs"], learned + judged, (LEARNING * learned + judged) * each, RUN_FILE + 4 * weights, uncounted)
-    if trial.track:  # before the first epoch, too
-        trained += Price(0, 0, len(trial.track) * 2 * LEARNING * TRACKED * (settings["epochs"] + 1) * each)
+    each, weights, uncounted = network(trial, parent)
+    trained = of_training(trial, each) + Price(disk=4 * weights, uncounted=uncounted)
     return trained + (of_evaluation(trial.evaluation, trial, each) if trial.evaluation else Price())
 
 
-def of_evaluation(evaluation: Evaluation, trial: Trial, each: int) -> Price:
-    """Return the price of what is done to a trial; `each`: multiply-adds of its network, and of those that make images for it."""
+def of_training(trial: Trial, each: Forward) -> Price:
+    """Return the price of a trial's training; `each`: its network."""
+    settings, size = trial.settings, Variant.parse(trial.dataset).size
+    epochs, held = settings["epochs"], round(settings["holdout"] * size.train)
+    learned, steps = epochs * (size.train - held), epochs * _batches(size.train - held, settings["batch_size"])
+    looked_at = [size.test if settings["selection"] == "best_test" else held] * epochs
+    looked_at += [] if settings["selection"] == "none" else [size.test]
+    judged, looks = sum(looked_at), sum(_batches(images, JUDGED) for images in looked_at)
+    trained = Price(epochs, learned + judged, disk=RUN_FILE)
+    trained += Price.of_passes(each, LEARNING * learned + judged, LEARNING * steps + looks)
+    if trial.track:  # before the first epoch, too
+        passes = len(trial.track) * 2 * LEARNING * (epochs + 1)
+        trained += Price.of_passes(each, passes * TRACKED, passes)
+    return trained
+
+
+def of_evaluation(evaluation: Evaluation, trial: Trial, each: Forward, right: float = 1.0) -> Price:
+    """Return the price of what is done to a trial; `each`: its network, and those that make images for it.
+
+    An image that the network has wrong before is looked at, and not attacked; `right`: the share of the others.
+    """
     size = Variant.parse(trial.dataset).size
     num, used = min(evaluation.images, size.test), {attacked.label: passes(attacked, size.classes) for attacked in evaluation.attacks}
-    forward = sum(used[label] for label, _ in evaluation.pairs) + sum(used[label] for label in evaluation.released)
-    forward += 2 * LEARNING if evaluation.attacks and evaluation.switchable else 0  # the cosine of two gradients
-    price = Price(0, num * (len(evaluation.pairs) + len(evaluation.released)), num * forward * each, RUN_FILE)
+    asked = [*(label for label, _ in evaluation.pairs), *evaluation.released]
+    cosine = 2 * LEARNING if evaluation.attacks and evaluation.switchable else 0  # of two gradients
+    forward = sum(used[label] for label in asked) * right + cosine
+    together = {attacked.label: _at_once(attacked) for attacked in evaluation.attacks}
+    calls = sum(-(-used[label] // together[label]) for label in asked) * (right > 0) + cosine
+    price = Price(images=num * len(asked), disk=RUN_FILE)
+    price += Price.of_passes(each, round(num * forward), _batches(num, ATTACKED) * calls)
     if "gradients" in evaluation.analyses:
-        batches = min(BATCHES * trial.settings["batch_size"], size.train)
-        price += Price(0, batches, 2 * LEARNING * batches * each)
+        images = min(BATCHES * trial.settings["batch_size"], size.train)
+        batches = _batches(images, trial.settings["batch_size"])
+        price += Price(images=images) + Price.of_passes(each, 2 * LEARNING * images, 2 * LEARNING * batches)
     return price
 
 
@@ -120,28 +146,45 @@ def passes(attacked: Attacked, classes: int) -> int:
         case "apgd_t":  # towards every other class
             tries = (classes - 1) * LEARNING * p["steps"]
         case _ if "popsize" in p:
-            tries = (p["steps"] + 1) * max(1, p["popsize"] // (5 * p["pixels"])) * 5 * p["pixels"]
+            tries = (p["steps"] + 1) * _at_once(attacked)
         case _:
             tries = LEARNING * p.get("steps", 1)
     return tries * p.get("n_restarts", 1) * p.get("eot", 1) + 2
 
 
-def _network(trial: Trial, parent: Search | None, images: cost.Images) -> tuple[int, int, tuple[str, ...]]:
-    """Return (multiply-adds an image, weights, why they are not known)."""
+def _at_once(attacked: Attacked) -> int:
+    """Return the candidates of an image that an attack judges at once: a population's."""
+    p = attacked.parameters
+    return max(1, p["popsize"] // (5 * p["pixels"])) * 5 * p["pixels"] if "popsize" in p else 1
+
+
+def network(trial: Trial, parent: Search | None) -> tuple[Forward, int, tuple[str, ...]]:
+    """Return (what an image takes to go forward, weights, why they are not known)."""
+    images = _images(trial.dataset)[0]
     if trial.network in catalog.MODELS:
         try:
             shape = (images.channels, images.side, images.side)
-            return *catalog.load("bionas.networks.account:of_model")(catalog.MODELS[trial.network], images.classes, shape), ()
+            counted, weights = catalog.load("bionas.networks.account:of_model")(catalog.MODELS[trial.network], images.classes, shape)
+            return Forward(*counted), weights, ()
         except Exception as error:  # somebody's own network may raise anything
             reason = (str(error) or type(error).__name__).partition("\n")[0]
-            return 0, 0, (f"{trial.network} on {images.side}×{images.side} ({reason})",)
+            return Forward(), 0, (f"{trial.network} on {images.side}×{images.side} ({reason})",)
     size = trial.settings["channels"], trial.settings["cells"]
     at_one_pixel = cost.Images(images.channels, 1, images.classes)  # a layer costs its weights there
     if parent is None:
         genotype = PUBLISHED[trial.network]
-        return cost.network(genotype, images, *size), cost.network(genotype, at_one_pixel, *size), ()
-    space, nodes = SearchSpace(parent.rule_set, parent.settings["space"], none=False), parent.settings["nodes"]
-    return cost.mean_network(space, nodes, images, *size), cost.mean_network(space, nodes, at_one_pixel, *size), ()
+        return cost.network(genotype, images, *size), int(cost.network(genotype, at_one_pixel, *size).flops), ()
+    space = parent.rule_set, parent.settings["space"], False, parent.settings["nodes"]
+    return _mean_network(*space, images, *size), int(_mean_network(*space, at_one_pixel, *size).flops), ()
+
+
+@cache
+def _mean_network(rules: tuple[str, ...], space: str, none: bool, nodes: int, images: cost.Images, channels: int, cells: int) -> Forward:
+    return cost.mean_network(SearchSpace(rules, space, none=none), nodes, images, channels, cells)
+
+
+def _batches(images: int, size: int) -> int:
+    return -(-images // size)
 
 
 def _images(dataset: str) -> tuple[cost.Images, Any]:
@@ -161,7 +204,7 @@ def memory(searches: Mapping[str, Search]) -> tuple[Search, int, int] | None:
     def size(search: Search) -> int:
         space, settings = SearchSpace(search.rule_set, search.settings["space"]), search.settings
         each = cost.supernet(space, _images(search.dataset)[0], settings["channels"], settings["cells"], settings["nodes"])
-        return int(settings["batch_size"] * each)
+        return int(settings["batch_size"] * each.flops)
 
     largest = max(mixing, key=size)
     settings, images = largest.settings, _images(largest.dataset)[0]
@@ -174,26 +217,11 @@ def memory(searches: Mapping[str, Search]) -> tuple[Search, int, int] | None:
 # ---------------------------------------------------------------------------------------------- in words
 
 
-def throughput(path: Path | None) -> tuple[float, str]:
-    """Return multiply-adds a second, and whose; of a file that `calibrate` wrote if one is given. Raises ValueError for another file."""
-    if path is None:
-        return THROUGHPUT, "assumed, a fifth of an A100's float32; --calibration takes a measured one"
-    try:
-        found = json.loads(path.read_text())
-        return float(found["flops_per_second"]), f"measured on {found['device']}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a calibration ({type(error).__name__}); make one with python -m suite.run calibrate") from None
-
-
-def say(price: Price, speed: tuple[float, str]) -> str:
+def say(price: Price) -> str:
     """Return one line, and one more for what could not be counted."""
-    per_second, whose = speed
-    hours = price.flops / per_second / 3600
     uncounted = "".join(f"\nnot counted: {what}" for what in dict.fromkeys(price.uncounted))
-    return (
-        f"{price.epochs:,} epochs, {price.images / 1e6:,.1f} M images, {price.disk / 2**30:.2f} GiB, {price.flops:.3g} multiply-adds: "
-        f"{hours:,.3g} device-hours at {per_second:.2g} a second ({whose}){uncounted}"
-    )
+    images, disk = f"{price.images / 1e6:,.2g} M" if price.images < 1e7 else f"{price.images / 1e6:,.0f} M", price.disk / 2**30
+    return f"{price.epochs:,} epochs, {images} images, {disk:,.2g} GiB, {price.flops:.2g} multiply-adds{uncounted}"
 
 
 def say_memory(search: Search, needed: int, recomputed: int) -> str:

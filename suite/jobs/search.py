@@ -123,7 +123,7 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
 def _multiply_adds(passes: dict[str, int], space: SearchSpace, mixes: bool, images: cost.Images, size: dict[str, int]) -> int:
     """Return those of convs and linears, a backward pass as two forward ones: through the mixture, or through the mean path."""
     each = cost.supernet(space, images, **size) if mixes else cost.mean_network(space, images=images, **size)
-    return (3 * passes["trained"] + passes["judged"]) * each
+    return (3 * passes["trained"] + passes["judged"]) * int(each.flops)
 
 
 def _search_line(state: Any, epochs: int, seconds: float) -> str:

@@ -10,9 +10,13 @@ from pathlib import Path
 
 from suite.definition import price, spec
 from suite.definition.runs import Search, Trial, tuners
+from suite.plan import duration
+from suite.plan.duration import Machine
+from suite.plan.ended import ended
 from suite.plan.expand import Plan
 from suite.plan.only import select
 from suite.plan.outdated import RUNS, advise, outdated, say
+from suite.plan.seconds import fitted
 from suite.plan.size import load
 
 
@@ -22,30 +26,34 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     parser.add_argument("--size", default="full", help="full, or tiny: one short trial of each kind (default: full)")
     parser.add_argument("--only", help='a part of it, such as "network=resnet20 rules=bp,usf seed=0"; keys are the table\'s columns')
-    parser.add_argument("--calibration", type=Path, help="what `python -m suite.run calibrate` wrote, for the hours")
     parser.add_argument(
-        "--runs", type=Path, default=RUNS, help=f"where finished runs lie, to say which ones other code made (default: {RUNS})"
+        "--runs",
+        type=Path,
+        default=RUNS,
+        help=f"where finished runs lie: by what they took the time is told, and other code's are named (default: {RUNS})",
     )
     args = parser.parse_args(argv)
     plans = [load(str(file), args.size) for file in spec.named(args.file)]
     if args.only is not None:
         plans = select(plans, args.only)
-    speed = price.throughput(args.calibration)
     if args.json:
         content = [planned.to_dict() for planned in plans]
         print(json.dumps(content if len(content) > 1 else content[0], indent=2))
         return
+    speed, machine = fitted(ended(args.runs)), Machine.here()
     searches: dict[str, Search] = {}
     trials: dict[str, Trial] = {}
     for planned in plans:
         _print_table(planned)
-        print(price.say(price.of(planned.searches, planned.trials), speed), end="\n\n")
+        print(price.say(price.of(planned.searches, planned.trials)))
+        print(duration.say(planned.searches, planned.trials, speed, machine), end="\n\n")
         searches |= planned.searches
         trials |= planned.trials
     if len(plans) > 1:
         counts = f"{len(searches)} searches, {len(trials)} trials{_tuning(len(tuners(trials.values())))}"
         print(f"{args.file}: {len(plans)} definitions, {counts}; what several ask for runs once")
-        print(price.say(price.of(searches, trials), speed))
+        print(price.say(price.of(searches, trials)))
+        print(duration.say(searches, trials, speed, machine))
     if needed := price.memory(searches):
         print(price.say_memory(*needed))
     if names := list(dict.fromkeys(run.name for planned in plans for run in outdated(planned, args.runs))):

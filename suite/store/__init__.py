@@ -1,6 +1,6 @@
 """Results: how a run is written, read, locked and compared. Imports no torch."""
 
-from suite.store.comparing import digest, digest_of
+from suite.store.comparing import digest, digest_of, digest_of_run, joined
 from suite.store.layout import FORMAT, Run, copy, finished, groups, made_by, opened, read, read_group, runs, write, write_group
 from suite.store.locking import holder, locked
 from suite.store.origin import provenance, usage
@@ -13,9 +13,11 @@ __all__ = [
     "copy",
     "digest",
     "digest_of",
+    "digest_of_run",
     "finished",
     "groups",
     "holder",
+    "joined",
     "locked",
     "made_by",
     "opened",

@@ -4,45 +4,75 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from suite.store.layout import UNDIGESTED, opened
+from suite.store.layout import UNDIGESTED, Run, opened, runs
 
 
 def digest(path: Path) -> str:
-    """Hash everything in an HDF5 file but provenance and timings: equal digests mean the same numbers to the bit."""
+    """Hash everything in a run's file but provenance and timings, or every run of metrics.h5 so: equal digests mean the same numbers.
+
+    To the bit. Of metrics.h5 nothing else counts, so that it makes no difference in how many files the same runs lie.
+    """
     with opened(path) as file:
-        return digest_of(file)
+        found = {} if "stage" in file.attrs else runs(file)
+        return joined({place: digest_of_run(run) for place, run in found.items()}) if found else digest_of(file)
+
+
+def joined(digests: Mapping[str, str]) -> str:
+    """Hash the digests of runs, by their place in metrics.h5, whatever their order."""
+    return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
+
+
+def digest_of_run(run: Run) -> str:
+    """Hash a run that was read, but for provenance and timings."""
+    total = _Total()
+    total.add(run.stage, run.id, run.status, json.dumps(run.params, sort_keys=True))
+    for kind, values in (("@", run.metrics), ("/", run.arrays)):
+        for name in sorted(values):
+            total.add(kind, name, *_canonical(values[name]))
+    return total.hexdigest()
 
 
 def digest_of(group: h5py.Group) -> str:
     """Hash a group of an HDF5 file in the same way: a run of metrics.h5."""
-    total = hashlib.sha256()
-
-    def add(*parts: object) -> None:
-        for part in parts:
-            data = part if isinstance(part, bytes) else str(part).encode()
-            total.update(len(data).to_bytes(8, "big") + data)
+    total = _Total()
 
     def visit(node: h5py.Group) -> None:
         for name in sorted(node.attrs):
-            add(node.name, "@", name, *_canonical(node.attrs[name]))
+            total.add(node.name, "@", name, *_canonical(node.attrs[name]))
         for name in sorted(node):
             if name in UNDIGESTED:
                 continue
             child = node[name]
-            add(child.name)
+            total.add(child.name)
             if isinstance(child, h5py.Dataset):
-                add(*_canonical(child[()]))
+                total.add(*_canonical(child[()]))
             else:
                 visit(child)
 
     visit(group)
     return total.hexdigest()
+
+
+class _Total:
+    """A hash of parts, each with its length, so that no two lists of them run together."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, *parts: object) -> None:
+        for part in parts:
+            data = part if isinstance(part, bytes) else str(part).encode()
+            self._hash.update(len(data).to_bytes(8, "big") + data)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
 
 
 def _canonical(value: Any) -> tuple[object, ...]:

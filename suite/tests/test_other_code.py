@@ -41,8 +41,9 @@ class Checkout:
             "snakemake", "--snakefile", f"{self.source}/Snakefile", "--cores", "2", "--config", "benchmark=one.yaml", "size=tiny", *args
         )
         assert done.returncode == 0, done.stderr
-        said = [line for line in done.stderr.splitlines() if "other code" in line]
-        return said, set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE)) - {"all"}
+        said = [line for line in done.stderr.replace("\n  ", " ").splitlines() if "other code" in line]
+        ran = re.findall(r"^(?:\[ *\d+/\d+\]|(?:local)?rule) (\w+)", done.stdout + done.stderr, re.MULTILINE)
+        return said, set(ran) - {"all"}
 
     @property
     def report(self):

@@ -1,5 +1,6 @@
 """The store: whole files or none, one writer, and a digest that sees numbers and nothing else."""
 
+import json
 import lzma
 import subprocess
 import sys
@@ -54,6 +55,8 @@ def test_digest_sees_numbers_and_nothing_else(tmp_path, changes, moves):
     store.write(tmp_path / "a.h5", run())
     store.write(tmp_path / "b.h5", run(**changes))
     assert (store.digest(tmp_path / "a.h5") != store.digest(tmp_path / "b.h5")) == moves
+    of_runs = {store.digest_of_run(store.read(tmp_path / name)) for name in ("a.h5", "b.h5")}
+    assert (len(of_runs) == 2) == moves
 
 
 def test_digest_of_a_collection_leaves_out_provenance_at_any_depth(tmp_path):
@@ -61,6 +64,21 @@ def test_digest_of_a_collection_leaves_out_provenance_at_any_depth(tmp_path):
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:
             store.write_group(file.create_group("trial/x/train"), run(provenance={"commit": commit}))
     assert store.digest(tmp_path / "a.h5") == store.digest(tmp_path / "b.h5")
+
+
+def test_digest_of_a_collection_is_of_its_runs_whatever_file_they_lie_in(tmp_path):
+    """Old: the plan and the definition's text counted, so that two files with the same numbers had two digests."""
+    digests = []
+    for names in (["x", "y"], ["x"], ["y"]):
+        path = tmp_path / f"{'-'.join(names)}.h5"
+        with h5py.File(path, "w") as file:
+            file["plan"], file["definition"] = json.dumps(names), f"# {names}"
+            for name in names:
+                store.write_group(file.create_group(f"trial/{name}/train"), run(id=name))
+            digests.append({place: store.digest_of_run(each) for place, each in store.runs(file).items()})
+        assert store.digest(path) == store.joined(digests[-1])
+    both, first, second = digests
+    assert store.joined(second | first) == store.joined(both) != store.joined(first)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

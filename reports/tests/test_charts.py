@@ -1,0 +1,285 @@
+"""Charts: what is drawn is what the file holds, once as a picture and once as data; nothing that stands in the data breaks either."""
+
+import base64
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reports import charts, render
+from reports.charts import chart, lines
+from reports.charts.style import Series
+from reports.numbers import masking, robustness, tables
+from reports.tests.attacked import attack, left, network
+from reports.tests.test_reports import CHROMIUM, TRIALS, metrics, page_of, search, trial  # noqa: F401  # a fixture
+
+NASTY = '</script><script>alert(1)</script>,"é\n&'
+
+
+def data_of(figure):
+    """The rows behind a figure's data links, as another reader of CSV sees them."""
+    coded = re.findall(r'href="data:text/csv;base64,([^"]+)"', figure)
+    return [row for one in coded for row in csv.DictReader(io.StringIO(base64.b64decode(one).decode(), newline=""))]
+
+
+def specs_of(figure):
+    return [json.loads(text) for text in re.findall(r'<script type="application/json" class="spec">(.*?)</script>', figure, re.DOTALL)]
+
+
+def block_of(path, place=0):
+    return tables.read(path).blocks[place]
+
+
+def line(name, values, kind="mean"):
+    return lines.Line(name, Series(name, "#000"), range(1, len(values) + 1), values, values, values, 1, kind)
+
+
+EPOCH, LOSS = lines.Axis("epoch", "epoch", whole=True), lines.Axis("epoch", "loss", "log")
+
+
+# --- every chart ----------------------------------------------------------------------------------------------------------
+
+
+def figures(metrics):  # noqa: F811
+    trials = [*TRIALS, trial("fa", 2, 0, status="diverged")]
+    trials[0] = (trials[0][0], replace(trials[0][1], timings={"seconds": 70.0}), trials[0][2])
+    results = tables.read(metrics(trials, searches=[search(0), search(1, "eg")]))
+    (block,), (part,) = results.blocks, robustness.parts(results)
+    return {
+        "errors": charts.errors(block),
+        "cost": charts.cost(block, results.searches),
+        "curves": charts.curves(block),
+        "searches": charts.searches(results.searches),
+        "worst": charts.worst(part, masking.verdicts([part])),
+        "attacked": charts.attacked(part),
+        "genotype": charts.genotype(results.searches[0].genotypes()[0], "a genotype"),
+    }
+
+
+def test_every_chart_has_a_picture_with_words_a_link_to_its_data_and_the_same_bytes_every_time(metrics):  # noqa: F811
+    once, again = figures(metrics), figures(metrics)
+    assert once == again
+    for name, figure in once.items():
+        panels = re.findall(r'<div class="panel".*?</svg>', figure, re.DOTALL)
+        assert panels and all(len(re.findall(r'<svg role="img" aria-label="[^"]{20,}"', panel)) == 1 for panel in panels), name
+        assert data_of(figure), name
+        for spec in specs_of(figure):
+            assert len(spec["panels"]) == len(re.findall(r'<div class="panel"', figure)) or figure.count('class="spec"') > 1
+
+
+def test_ids_are_unique_and_their_references_hold(metrics):  # noqa: F811
+    page = "".join(figures(metrics).values())
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) and any(re.search(r"-0$", one) for one in ids)  # lines are clipped
+    assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(ids)
+
+
+def test_what_panels_share_stands_once_and_lies_where_it_would_in_each():
+    found = [line(f"s{i}", [3.0, 1.0 + i, 2.0]) for i in range(4)]
+    figure = lines.multiples("t", found, EPOCH, LOSS)
+    (name,) = re.findall(r'<svg class="backdrop"[^>]*><g id="([^"]+)"', figure)
+    assert figure.count(f'<use href="#{name}" />') == 4 and figure.count(">epoch</text>") == 1
+    alone = lines.multiples("t", found[:1], EPOCH, LOSS)  # nothing to share
+    assert "backdrop" not in alone and alone.count(">epoch</text>") == 1
+
+
+def test_nothing_from_data_ends_a_script_or_a_picture():
+    figure = lines.multiples(f"Curves, {NASTY}", [line(NASTY, [1.0, 2.0]), line("b", [2.0, 3.0])], EPOCH, LOSS)
+    assert "<script>alert" not in figure and figure.count("</script>") == 1
+    assert {row["series"] for row in data_of(figure)} == {NASTY, "b"}
+    (spec,) = specs_of(figure)
+    assert spec["panels"][0]["values"]["panel"] == NASTY
+    assert figure.count('data-series="&lt;/script&gt;') == 1
+
+
+def test_what_is_no_number_is_left_out_of_data_and_specification():
+    figure = lines.multiples("t", [line("a", [np.nan, 1.0, np.inf, 0.0, np.float32(2.5)])], EPOCH, LOSS)
+    assert [row["value"] for row in data_of(figure)] == ["", "1.0", "", "", "2.5"]  # 0 has no place on a logarithmic scale
+    text = figure.partition('class="spec">')[2].partition("</script>")[0]
+    assert json.loads(text) and not re.search(r"NaN|Infinity", text)
+    assert not re.search(r"NaN|Infinity|undefined", re.findall(r"<svg role.*?</svg>", figure, re.DOTALL)[0])
+
+
+def test_no_more_panels_than_a_figure_holds_and_what_is_left_out_is_said():
+    figure = lines.multiples("t", [line(f"s{i}", [1.0, 2.0]) for i in range(200)], EPOCH, LOSS)
+    assert figure.count('class="panel"') == chart.PANELS
+    assert f"The first {chart.PANELS} of 200 panels." in figure
+    assert len({row["series"] for row in data_of(figure)}) == chart.PANELS
+
+
+def test_long_lines_are_thinned_and_keep_their_ends():
+    figure = lines.multiples("t", [line("a", np.linspace(1, 2, 600))], EPOCH, LOSS)
+    epochs = [int(row["epoch"]) for row in data_of(figure)]
+    assert epochs[0] == 1 and epochs[-1] == 600 and len(epochs) <= lines.POINTS + 1 and "One point in 8" in figure
+
+
+def test_what_explodes_leaves_its_panel_and_not_the_others_flat():
+    grown = [1.0, 1e9, 1e20]
+    figure = lines.multiples("t", [*(line(f"s{i}", [1.0, 0.5, 0.2]) for i in range(5)), line("s9", grown)], EPOCH, LOSS)
+    (spec,) = specs_of(figure)
+    (axis,) = [scale for scale in spec["specs"][0]["scales"] if scale["name"] == "y"]
+    assert axis["domain"][1] < 1e4 and "cut off" in figure
+    assert [float(row["value"]) for row in data_of(figure) if row["series"] == "s9"] == grown
+
+
+def test_a_gap_in_one_seed_is_bridged_by_the_others_and_the_band_is_their_range():
+    found = lines.over_seeds("a", Series("a", "#000"), [[1.0, 4.0], [3.0, np.nan, 5.0]])
+    assert list(found.mean) == [2.0, 4.0, 5.0] and list(found.low) == [1.0, 4.0, 5.0] and list(found.high) == [3.0, 4.0, 5.0]
+    assert lines.over_seeds("a", Series("a", "#000"), [[np.nan]]) is None and lines.over_seeds("a", Series("a", "#000"), []) is None
+
+
+# --- errors and costs -----------------------------------------------------------------------------------------------------
+
+
+def test_errors_hold_every_seed_the_means_and_the_paired_differences_with_their_interval(metrics):  # noqa: F811
+    trials = [*TRIALS, trial("bp", 2, 1.0), trial("fa", 2, 6.0)]
+    rows = data_of(charts.errors(block_of(metrics(trials))))
+
+    def of(panel, kind, series):
+        return [row for row in rows if (row["panel"], row["kind"], row["series"]) == (panel, kind, series)]
+
+    assert [float(row["value"]) for row in of("error", "seed", "FA")] == [5.0, 8.0, 6.0]
+    assert [float(row["value"]) for row in of("error", "mean", "FA")] == [pytest.approx(19 / 3)]
+    assert [float(row["value"]) for row in of("difference", "seed", "FA")] == [4.0, 6.0, 5.0]
+    (mean,) = of("difference", "mean", "FA")  # mean 5, sd 1, half-width 4.3027 / √3
+    assert [float(mean[end]) for end in ("value", "low", "high")] == [5.0, pytest.approx(2.516, abs=1e-3), pytest.approx(7.484, abs=1e-3)]
+    assert not of("difference", "mean", "BP")
+
+
+def test_a_row_far_off_says_so_where_it_would_flatten_the_rest(metrics):  # noqa: F811
+    trials = [trial(rule, seed, error + seed / 10) for rule, error in (("bp", 8), ("fa", 9), ("usf", 8.5), ("brsf", 90)) for seed in (0, 1)]
+    figure = charts.errors(block_of(metrics(trials)))
+    assert "brSF: 90.0, off the scale" in figure.replace("90.1", "90.0") and "FA: " not in figure
+
+
+def test_a_network_without_a_result_has_a_row_that_says_so(metrics):  # noqa: F811
+    figure = charts.errors(block_of(metrics([trial("bp", 0, 0, status="diverged")])))
+    assert "BP: no result" in figure and 'role="img"' in figure
+
+
+def test_two_hundred_networks_are_capped_and_said(metrics):  # noqa: F811
+    trials = [trial("bp", 0, 1.0 + i / 100) for i in range(200)]
+    for i, (entry, train, evaluation) in enumerate(trials):
+        entry |= {"id": f"digits/resnet20/bp/v{i}", "overrides": [f"v{i}"], "protocols": [f"p{i}"]}
+        trials[i] = entry, replace(train, id=entry["id"]), replace(evaluation, id=entry["id"])
+    block = block_of(metrics(trials))
+    figure = charts.errors(block)
+    assert "The first 60 of 200 rows; all are in the table." in figure
+    assert charts.curves(block).count("The first 24 of 200 panels.") == 2
+
+
+def test_costs_are_drawn_where_networks_differ_in_them(metrics):  # noqa: F811
+    block = block_of(metrics(TRIALS))
+    assert charts.cost(block) == ""  # the same parameters, FLOPs and seconds
+    dear = [(entry, replace(train, metrics={**train.metrics, "flops": 5_040_000}), evaluation) for entry, train, evaluation in TRIALS[2:]]
+    figure = charts.cost(block_of(metrics([*TRIALS[:2], *dear])))
+    means = [(row["series"], float(row["cost"]), float(row["value"])) for row in data_of(figure) if row["kind"] == "mean"]
+    assert means == [("BP", 2_520_000, 1.5), ("FA", 5_040_000, 6.5)] and figure.count('class="panel"') == 1
+
+
+# --- searches -------------------------------------------------------------------------------------------------------------
+
+
+def searched(normal):
+    """A search whose α of one edge and three candidates moved like this, by epoch."""
+    entry, run = search(0)
+    arrays = {f"alphas/{kind}": np.array(normal, dtype=np.float32)[:, None, :] for kind in ("normal", "reduce")}
+    arrays["alphas/candidates"] = np.array(["max_pool_3x3", "sep_conv_3x3:fa", "sep_conv_3x3:usf", "sep_conv_5x5:usf"], dtype=object)
+    return entry, replace(run, arrays=run.arrays | arrays)
+
+
+def test_alpha_is_told_in_times_of_an_even_mixture_of_what_an_edge_may_take(metrics):  # noqa: F811
+    """Three candidates are allowed, the fourth is masked: each has a third at first; then FA has 0.6, 1.8 thirds."""
+    groups = tables.read(metrics([], searches=[searched([[1 / 3, 1 / 3, 1 / 3, 0], [0.1, 0.6, 0.3, 0]])])).searches
+    rows = [row for row in data_of(charts.alphas(groups)) if row.get("kind") == "normal cell" and row["value"]]
+    found = {name: [float(row["value"]) for row in rows if row["series"] == name] for name in ("FA", "uSF", "no weights")}
+    expected = {"FA": [1, 1.8], "uSF": [1, 0.9], "no weights": [1, 0.3]}
+    assert found == {name: pytest.approx(values, abs=1e-6) for name, values in expected.items()}
+
+
+def test_of_every_edge_the_heaviest_candidate_is_named(metrics):  # noqa: F811
+    groups = tables.read(metrics([], searches=[searched([[0.2, 0.5, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])])).searches
+    rows = [row for row in data_of(charts.searches(groups) + charts.alphas(groups)) if row.get("candidate") and row["kind"] == "normal"]
+    assert [(row["candidate"], row["series"]) for row in rows] == [("sep_conv_3x3:fa", "FA"), ("sep_conv_5x5:usf", "uSF")]
+    assert charts.alphas(tables.read(metrics([], searches=[search(0)])).searches) == ""  # files that keep no α
+
+
+def test_a_genotype_is_a_graph_whose_edges_say_operation_and_rule_without_colour():
+    cells = json.loads(search(0)[1].metrics["genotype"])
+    figure = charts.genotype(cells, "Genotype")
+    assert figure.count("<svg role=") == 2 and figure.count('class="edge"') == 2 * len(cells["normal"])
+    assert all(figure.count(f">{state}</text>") == 2 for state in ("node 0", "input 0", "output: all nodes"))
+    edges = dict(re.findall(r'class="edge" (stroke="[^"]+").*?<title>([^<]+)</title>', figure))
+    assert len(edges) == 3 and any(words.startswith("sep conv 3×3 by uSF, from input 0 to node 0") for words in edges.values())
+    dashes = {words: dash for words, dash in re.findall(r'<title>([^<]+)</title><path [^>]*stroke-dasharray="([^"]+)"', figure)}
+    by_rule = {words.partition(",")[0].rpartition(" ")[2]: dash for words, dash in dashes.items()}
+    assert len({by_rule[rule] for rule in ("uSF", "FA")}) == 2
+    rows = data_of(figure)
+    assert [(row["node"], row["from"], row["operation"], row["rule"]) for row in rows[:2]] == [
+        ("0", "input 0", "sep_conv_3x3", "usf"),
+        ("0", "input 1", "max_pool_3x3", ""),
+    ]
+
+
+# --- robustness -----------------------------------------------------------------------------------------------------------
+
+PGD = attack("pgd", "rule", "true")
+
+
+def test_worst_cases_stand_with_their_interval_and_what_is_masked_says_so(metrics):  # noqa: F811
+    trials = [network("fa", 0, PGD, {"pgd@standard/rule": left(90, 100), "pgd@standard/true": left(10, 100)})]
+    parts = robustness.parts(tables.read(metrics(trials)))
+    figure = charts.worst(parts[0], masking.verdicts(parts))
+    by_kind = {row["kind"]: row for row in data_of(figure)}
+    assert {kind: float(row["value"]) for kind, row in by_kind.items()} == {
+        "worst case": 10,
+        "no attack": 100,
+        "its own gradient": 90,
+        "the true gradient": 10,
+    }
+    assert float(by_kind["worst case"]["low"]) < 10 < float(by_kind["worst case"]["high"])
+    assert by_kind["worst case"]["words"] == "FA – masked"
+    assert "Within ε = 8/255 in L∞" in figure and "pgd@standard (ε = 8/255 in L∞)" in charts.attacked(parts[0])
+
+
+# --- in a browser ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_hovering_tells_numbers_a_legend_switches_series_and_the_policy_holds(metrics, tmp_path):  # noqa: F811
+    from playwright.sync_api import sync_playwright
+
+    file, complaints = tmp_path / "report.html", []
+    render.main([str(metrics(TRIALS, searches=[search(0)])), str(file)])
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1100, "height": 900})
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(Path(file).as_uri())
+        errors = page.locator(".chart[id^=chart-test-error-by-rule]")
+        errors.scroll_into_view_if_needed()
+        errors.locator(".panel.live").first.wait_for()
+        assert errors.locator(".static").first.is_hidden()
+        errors.locator(".view .mark-symbol path").last.hover()
+        tip = page.locator(".chart-tip")
+        tip.wait_for(state="visible")
+        assert "FA" in tip.inner_text() and "errs 5.00 points more" in tip.inner_text()
+        curves = page.locator(".chart[id^=chart-learning-curves]").first
+        curves.scroll_into_view_if_needed()
+        curves.locator(".panel.live").nth(1).wait_for()
+        button = curves.locator(".legend button", has_text="FA")
+        button.press("Enter")
+        assert button.get_attribute("aria-pressed") == "false" and curves.locator(".panel:visible").count() == 1
+        button.press("Enter")
+        assert curves.locator(".panel:visible").count() == 2
+        page.emulate_media(media="print")
+        assert curves.locator(".static").first.is_visible() and curves.locator(".view").first.is_hidden()
+        browser.close()
+    assert complaints == []
