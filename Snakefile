@@ -85,6 +85,12 @@ def sources_of(wildcards):
     return [f"results/runs/trial/{id}/train.h5" for id in sources.values()]
 
 
+def shown(path, where, caption, patterns=None, **labels):
+    """An output that `snakemake --report` shows in its benchmark's category."""
+    caption = f"reports/page/captions/{caption}.rst"
+    return report(path, caption=caption, category="{benchmark}", subcategory=where, labels=labels, patterns=patterns or [])
+
+
 # The image holds what jobs import; the checkout is mounted. It is a parameter of every run, since Snakemake notices no other image.
 # Jobs hear of it, too: they keep what they find finished.
 IN_IMAGE = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
@@ -250,13 +256,7 @@ rule render:
     input:
         rules.collect.output,
     output:
-        report(
-            "results/{benchmark}/report.html",
-            category="{benchmark}",
-            subcategory="Report",
-            labels={"what": "the whole report"},
-            caption="reports/page/captions/report.rst",
-        ),
+        shown("results/{benchmark}/report.html", "Report", "report", what="the whole report"),
     log:
         "logs/{benchmark}/render.log",
     shell:
@@ -269,21 +269,15 @@ rule parts:
         metrics=rules.collect.output,
         report=rules.render.output,
     output:
-        figures=report(
+        figures=shown(
             directory("results/{benchmark}/figures"),
+            "Figures",
+            "figure",
             patterns=["{section}/{figure}.html"],
-            category="{benchmark}",
-            subcategory="Figures",
-            labels={"section": "{section}", "figure": "{figure}"},
-            caption="reports/page/captions/figure.rst",
+            section="{section}",
+            figure="{figure}",
         ),
-        summary=report(
-            "results/{benchmark}/summary.md",
-            category="{benchmark}",
-            subcategory="Report",
-            labels={"what": "summary, Markdown"},
-            caption="reports/page/captions/summary.rst",
-        ),
+        summary=shown("results/{benchmark}/summary.md", "Report", "summary", what="summary, Markdown"),
     log:
         "logs/{benchmark}/parts.log",
     shell:
@@ -296,13 +290,7 @@ rule check:
         metrics=rules.collect.output,
         report=rules.render.output,  # a missed bound leaves its report
     output:
-        report(
-            "results/{benchmark}/check.txt",
-            category="{benchmark}",
-            subcategory="Gate",
-            labels={"what": "bounds, and how they came out"},
-            caption="reports/page/captions/check.rst",
-        ),
+        shown("results/{benchmark}/check.txt", "Gate", "check", what="bounds, and how they came out"),
     log:
         "logs/{benchmark}/check.log",
     shell:
