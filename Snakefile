@@ -271,10 +271,9 @@ rule parts:
     output:
         figures=shown(
             directory("results/{benchmark}/figures"),
-            "Figures",
+            "Figures: {section}",
             "figure",
             patterns=["{section}/{figure}.html"],
-            section="{section}",
             figure="{figure}",
         ),
         summary=shown("results/{benchmark}/summary.md", "Report", "summary", what="summary, Markdown"),

@@ -17,6 +17,7 @@ from bionas.files import replacing
 from reports.page import assets
 
 PARTS = re.compile(r"<h2\b([^>]*)>(.*?)</h2>|<h3\b[^>]*>(.*?)</h3>|(<figure\b.*?</figure>)", re.DOTALL)
+TITLE = re.compile(r'aria-label="data of (.*?) \(CSV\)"')
 SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 PAGE = """<!doctype html>
 <html lang="en">
@@ -36,18 +37,19 @@ PAGE = """<!doctype html>
 
 
 def figures(report: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (section, name, page) of every figure of a report: its section's id, its number there and what heads it, as file names."""
+    """Yield (section, name, page) of every figure of a report: its section's id, and its number in the report and title, as file names."""
     css = "\n".join(re.findall(r"<style>(.*?)</style>", report, re.DOTALL))
     section, title, heading, count = "report", "", "", 0
     for anchor, second, third, figure in PARTS.findall(SCRIPT.sub("", report)):
         if figure and "<svg" in figure:  # else it says that there is nothing to draw
             count += 1
-            head = f"{title}: {heading}" if heading else title
+            named = TITLE.search(figure)
+            head = _text(named[1]) if named else heading or title
             page = PAGE.format(policy=assets.policy([]), title=html.escape(head), css=css, figure=figure)
-            yield section, f"{count:02d}-{_slug(heading or title)}", page
+            yield section, f"{count:02d}-{_slug(head)}", page
         elif second:
             found = re.search(r'\bid="?([\w-]+)', anchor)
-            section, title, heading, count = found[1] if found else _slug(_text(second)), _text(second), "", 0
+            section, title, heading = found[1] if found else _slug(_text(second)), _text(second), ""
         elif third:
             heading = _text(third)
 
