@@ -287,7 +287,8 @@ rule parts:
 rule check:
     input:
         metrics=rules.collect.output,
-        report=rules.render.output,  # a missed bound leaves its report
+        report=rules.render.output,  # a missed bound leaves its report, and its parts
+        parts=rules.parts.output,
     output:
         shown("results/{benchmark}/check.txt", "Gate", "check", what="bounds, and how they came out"),
     log:

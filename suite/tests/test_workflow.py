@@ -116,7 +116,10 @@ def test_snakemakes_report_needs_no_network_and_has_ours_with_captions(finished)
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(finished / "all.zip") as packed:
         page, names = packed.read("all/report.html").decode(), packed.namelist()
-        shown, results = (json.loads(re.search(rf"var {name} = (.*);", page)[1]) for name in ("categories", "results"))
+        written = {
+            name: re.search(rf'<script id="{name}">\s*var {name} = (.*);\s*</script>', page)[1] for name in ("categories", "results")
+        }
+        shown, results = (json.loads(text) for text in written.values())
         found = shown.pop("small")
         assert not shown
         assert found.pop("Report") == ["results/small/report.html", "results/small/summary.md"]
@@ -179,7 +182,7 @@ def test_a_missed_bound_fails_after_the_report_is_there_and_trains_nothing_again
     assert "\nstrict: 0 of 1 bounds kept; report: results/strict/report.html\n" in done.stderr
     assert "1 of 1 bounds missed" in (finished / "results/strict/report.html").read_text()
     assert not (finished / "results/strict/check.txt").exists()
-    assert ran(done) == ["collect", "render"]
+    assert ran(done) == ["collect", "render", "parts"]
 
 
 def test_only_what_is_asked_for_is_run_and_collected_apart(finished, tmp_path):
@@ -187,23 +190,15 @@ def test_only_what_is_asked_for_is_run_and_collected_apart(finished, tmp_path):
     (tmp_path / "small.yaml").write_text(DEFINITION.replace("LIMIT", "100"))
     dry = snakemake(tmp_path, "-n", "--config", "benchmark=small.yaml", only)
     rules = re.findall(r"^(?:local)?rule (\w+):$", dry.stdout + dry.stderr, re.MULTILINE)
-    assert sorted(rules) == [
-        "all",
-        "check",
-        "collect",
-        "dataset",
-        "evaluate",
-        "parts",
-        "render",
-        "train",
-    ]  # no search, and one trial of two
+    planned = ["all", "check", "collect", "dataset", "evaluate", "parts", "render", "train"]
+    assert sorted(rules) == planned  # no search, and one trial of two
 
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
     whole = (folder / "results/small/metrics.h5").stat()
     done = snakemake(folder, "--config", "benchmark=small.yaml", only)
     assert done.returncode == 0, done.stderr
-    assert ran(done) == ["collect", "render", "check"]  # a run is shared, whoever asks for it
+    assert ran(done) == ["collect", "render", "parts", "check"]  # a run is shared, whoever asks for it
     with store.opened(folder / "results/small-only/metrics.h5") as file:
         assert {re.match(r"trial/digits/resnet20/fa/.*/(\w+)$", path)[1] for path in store.runs(file)} == {"train", "evaluation"}
     assert "1 of 1 bounds kept" in (folder / "results/small-only/check.txt").read_text()
