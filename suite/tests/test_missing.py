@@ -93,6 +93,7 @@ def checked(capsys):
 
 
 def text_of(page):
+    page = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
 
 
