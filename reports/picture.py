@@ -1,4 +1,4 @@
-"""`python -m reports.picture REPORT OUT.png`: a screen of a report, light, 1280×800, as the README shows it. It needs [dev] and Chromium."""
+"""`python -m reports.picture REPORT OUT.png`: a screen of a report, light, 1280×800, for the README. It needs [dev] and Chromium."""
 
 from __future__ import annotations
 
