@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from suite import asked, code, image, slurm, unfinished
+from suite import asked, code, console, image, jobfile, slurm, unfinished
 from snakemake.settings.types import DeploymentMethod
 
 # Jobs find this Python and this checkout, wherever Snakemake was started from.
@@ -27,11 +27,12 @@ for variable, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": 
 try:
     ASKED = asked.read(config, Path(workflow.basedir))
     if workflow.is_main_process and ASKED.said:  # before anything runs, and once: Snakemake reads this file again for jobs elsewhere
-        print(ASKED.said, file=sys.stderr)
+        print(console.wrapped(ASKED.said), file=sys.stderr)
 except ValueError as error:
     sys.exit(str(error))
 os.environ[code.DEMAND] = ASKED.code  # jobs hear of it, too
 PLANS = ASKED.plans
+CONSOLE = console.stand_in(workflow.output_settings, PLANS) if workflow.is_main_process else None
 
 SEARCHES = {id: search for planned in PLANS.values() for id, search in planned.searches.items()}
 TRIALS = {id: trial for planned in PLANS.values() for id, trial in (planned.tuning | planned.trials).items()}
@@ -98,7 +99,7 @@ if IN_IMAGE:
         os.environ.setdefault(variable, "1")
 
 
-container: ADDRESS or None
+container: ADDRESS or image.NAME  # without --use-singularity it is not looked at
 
 
 # A data set file is whole or not there, so one that is there has no rule behind it: Snakemake would forget what waits for a file that
@@ -119,9 +120,25 @@ STARTED = time.time()
 MADE = {name: unfinished.made(planned) for name, planned in PLANS.items()}
 
 
-onerror:
-    for line in slurm.failures(Path("logs/slurm"), STARTED):
+def end(lines):
+    """Say how it ended, below all else."""
+    if CONSOLE:
+        CONSOLE.close()
+    for line in lines:
         print(line, file=sys.stderr)
+
+
+onstart:
+    for planned in PLANS.values():
+        jobfile.write(planned)
+
+
+onsuccess:
+    end([*console.verdicts(PLANS), f"done in {console.duration(time.time() - STARTED)}"])
+
+
+onerror:
+    end([*slurm.failures(Path("logs/slurm"), STARTED), *console.missed(PLANS, STARTED)])
     for planned in PLANS.values():
         unfinished.report(planned, ASKED.files[planned.name], ASKED.size, MADE[planned.name])
 
@@ -137,9 +154,11 @@ rule dataset:
     log:
         "logs/dataset/{dataset}.log",
     shell:
-        "python -m data_prep {wildcards.dataset} --raw data/raw --out {output:q}" " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+        "{{ python -m data_prep {wildcards.dataset} --raw data/raw --out {output:q}; }} &>> {log:q}"
 
 
+# A job reads its parameters from a file beside its result (suite.jobfile). `params` is what a run is made of: Snakemake compares it with
+# what it noted, and makes a run anew where it changed. Groups in braces, so that the log has what the shell says of a job that was killed.
 # Data are ancient: a data set that is made again is the same one, and must not take finished runs with it.
 rule search:
     input:
@@ -156,8 +175,7 @@ rule search:
         image=IMAGE,
         folder=lambda wildcards, output: str(Path(output[0]).parent),
     shell:
-        "python -m suite.run search --params {params.search:q} --data {input:q} --out {params.folder:q}"
-        " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+        "{{ python -m suite.run search {params.folder:q}/search.json; }} &>> {log:q}"
 
 
 rule train:
@@ -183,8 +201,7 @@ rule train:
             if name != "data" and files
         ),
     shell:
-        "python -m suite.run train --params {params.trial:q} --data {input.data:q} {params.found} --out {params.folder:q}"
-        " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+        "{{ python -m suite.run train {params.folder:q}/train.json; }} &>> {log:q}"
 
 
 rule evaluate:
@@ -207,9 +224,7 @@ rule evaluate:
             f"--sources {shlex.join(str(Path(file).parent) for file in input.sources)}" if input.sources else ""
         ),
     shell:
-        "python -m suite.run evaluate --params {params.evaluation:q} --data {input.data:q}"
-        " --trial {params.folder:q} {params.sources} --out {output:q}"
-        " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+        "{{ python -m suite.run evaluate {params.folder:q}/evaluation-{wildcards.evaluation}.json; }} &>> {log:q}"
 
 
 rule collect:
@@ -225,8 +240,7 @@ rule collect:
         only=lambda wildcards: f"--only {shlex.quote(only)}" if (only := PLANS[wildcards.benchmark].only) else "",
         other_code=state_of,
     shell:
-        "python -m suite.collect {input.definition:q} --size {params.size} {params.only} --out {output:q}"
-        " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+        "{{ python -m suite.collect {input.definition:q} --size {params.size} {params.only} --out {output:q}; }} &>> {log:q}"
 
 
 rule render:
@@ -237,7 +251,7 @@ rule render:
     log:
         "logs/{benchmark}/render.log",
     shell:
-        "python -m reports.render {input:q} {output:q}" " &>> {log:q} || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+        "{{ python -m reports.render {input:q} {output:q}; }} &>> {log:q}"
 
 
 rule check:
@@ -249,4 +263,4 @@ rule check:
     log:
         "logs/{benchmark}/check.log",
     shell:
-        "python -m suite.check {input.metrics:q} --out {output:q} 2>&1 | tee {log:q}"
+        "{{ python -m suite.check {input.metrics:q} --out {output:q}; }} &> {log:q}"

@@ -13,6 +13,7 @@ INSIDE = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")  # set by these progra
 
 
 FILE = "bionas.sif"  # in the checkout: found and used
+NAME = "docker://ghcr.io/bionas/bionas"  # under which versions are published
 PUBLISHED = ""  # docker://NAME@sha256:…, once there is one
 
 

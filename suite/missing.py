@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from suite import store
@@ -12,6 +13,7 @@ from suite.plan import Plan
 NOT_YET = "not run yet"
 # What a command of ours, Python, a container or the kernel says last.
 ERROR = re.compile(r"^((suite|data_prep|reports)[\w.]*: |[\w.]*(Error|Exception)\b|FATAL|Fatal |Killed|Segmentation fault)")
+ENDED = re.compile(r"^\S*bash: line \d+: +\d+ (Killed|Segmentation fault|Bus error|Aborted|Illegal instruction)")  # of a job, by its shell
 WORKING = re.compile(r"^(device|all devices|epoch|attack) |: going on after |; wrote ")  # said by a job that an earlier error is none of
 STRAY = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\x20-\x7e\xa0-\uffff]")  # colours, and whatever else does not print
 LONGEST = 200
@@ -71,7 +73,10 @@ def _ending(log: Path) -> tuple[str, bool]:
     except OSError:
         return "", False
     lines = [line for part in text.splitlines() if (line := _line(part))]
-    for line in reversed(lines):
+    for before, line in reversed(list(pairwise(["", *lines]))):
+        if by := ENDED.match(line):
+            how = f"{by[1]}: by the kernel, since memory ran out, or by somebody" if by[1] == "Killed" else by[1]
+            return f"{before}; {how}" if ERROR.match(before) else how, True
         if ERROR.match(line):
             return line, True
         if WORKING.search(line):

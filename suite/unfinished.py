@@ -1,10 +1,12 @@
-"""After a workflow that failed: the report on what is there, and what is missing and why. Imports no torch."""
+"""After a workflow that ended early: the report on what is there, and a line on what is missing. Imports no torch."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 from suite import store
@@ -17,7 +19,7 @@ def made(planned: Plan) -> set[Path]:
 
 
 def report(planned: Plan, definition: str, size: str, before: set[Path]) -> None:
-    """Collect, render and check what is there of a benchmark, and print how that went to stderr.
+    """Collect and render what is there of a benchmark, and say in a line on stderr what is missing.
 
     Nothing is done where nothing is there, nor where the whole has been collected: then it has its report, or a bound was missed.
     Of results that were there `before`, Snakemake took away those that it could not make again; the whole is none without them.
@@ -33,8 +35,8 @@ def report(planned: Plan, definition: str, size: str, before: set[Path]) -> None
     only = ["--only", planned.only] if planned.only else []
     try:
         if _run("suite.collect", definition, "--size", size, *only, "--partial"):
-            _run("reports.render", str(folder / "partial.h5"), str(folder / "report.html"))
-            _run("suite.check", str(folder / "partial.h5"))
+            shown = _run("reports.render", str(folder / "partial.h5"), str(folder / "report.html"))
+            print(_say(planned, definition, folder / "partial.h5", folder / "report.html" if shown else None), file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{folder}: no report, on request", file=sys.stderr)
 
@@ -48,7 +50,23 @@ def _is_of(planned: Plan, metrics: Path) -> bool:
         return False
 
 
+def _say(planned: Plan, definition: str, partial: Path, page: Path | None) -> str:
+    """Return the line: how much is missing by reason, where the report is, and how to see more."""
+    with store.opened(partial) as file:
+        rows = json.loads(file["missing"].asstr()[()])
+    reasons = Counter(row["reason"].partition(": ")[0] for row in rows)
+    why = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    size = " --size tiny" if planned.benchmark.tiny else ""
+    only = f" --only {shlex.quote(planned.only)}" if planned.only else ""
+    report = f"report on the rest: {page}; " if page else ""
+    more = f"python -m suite.status {shlex.quote(definition)}{size}{only}"
+    return f"{planned.name}: {len(rows)} of {len(list(planned.files()))} results missing ({why}); {report}{more}"
+
+
 def _run(module: str, *args: str) -> bool:
-    """Run one of our commands, out of reach of the terminal's Ctrl-C, which is for us; say whether it ended well."""
+    """Run one of our commands, out of reach of the terminal's Ctrl-C, which is for us; say whether it ended well, and its error if not."""
     command = [sys.executable, "-m", module, *args]
-    return subprocess.run(command, stdout=sys.stderr, check=False, start_new_session=True).returncode == 0
+    done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
+    if done.returncode:
+        print((done.stderr.strip().splitlines() or [f"{module}: failed"])[-1], file=sys.stderr)
+    return done.returncode == 0

@@ -6,7 +6,6 @@ import io
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,8 @@ from reports.charts import chart, lines
 from reports.charts.style import Series
 from reports.numbers import masking, robustness, tables
 from reports.tests.attacked import attack, left, network
-from reports.tests.test_reports import CHROMIUM, TRIALS, metrics, page_of, search, trial  # noqa: F401  # a fixture
+from reports.tests.browser import chromium, opened  # noqa: F401  # fixtures
+from reports.tests.test_reports import TRIALS, metrics, page_of, search, trial  # noqa: F401  # a fixture
 
 NASTY = '</script><script>alert(1)</script>,"é\n&'
 
@@ -251,35 +251,25 @@ def test_worst_cases_stand_with_their_interval_and_what_is_masked_says_so(metric
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_hovering_tells_numbers_a_legend_switches_series_and_the_policy_holds(metrics, tmp_path):  # noqa: F811
-    from playwright.sync_api import sync_playwright
-
-    file, complaints = tmp_path / "report.html", []
+def test_hovering_tells_numbers_a_legend_switches_series_and_the_policy_holds(metrics, tmp_path, opened):  # noqa: F811
+    file = tmp_path / "report.html"
     render.main([str(metrics(TRIALS, searches=[search(0)])), str(file)])
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1100, "height": 900})
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(Path(file).as_uri())
-        errors = page.locator(".chart[id^=chart-test-error-by-rule]")
-        errors.scroll_into_view_if_needed()
-        errors.locator(".panel.live").first.wait_for()
-        assert errors.locator(".static").first.is_hidden()
-        errors.locator(".view .mark-symbol path").last.hover()
-        tip = page.locator(".chart-tip")
-        tip.wait_for(state="visible")
-        assert "FA" in tip.inner_text() and "errs 5.00 points more" in tip.inner_text()
-        curves = page.locator(".chart[id^=chart-learning-curves]").first
-        curves.scroll_into_view_if_needed()
-        curves.locator(".panel.live").nth(1).wait_for()
-        button = curves.locator(".legend button", has_text="FA")
-        button.press("Enter")
-        assert button.get_attribute("aria-pressed") == "false" and curves.locator(".panel:visible").count() == 1
-        button.press("Enter")
-        assert curves.locator(".panel:visible").count() == 2
-        page.emulate_media(media="print")
-        assert curves.locator(".static").first.is_visible() and curves.locator(".view").first.is_hidden()
-        browser.close()
-    assert complaints == []
+    page = opened(file, width=1100)
+    errors = page.locator(".chart[id^=chart-test-error-by-rule]")
+    errors.scroll_into_view_if_needed()
+    errors.locator(".panel.live").first.wait_for()
+    assert errors.locator(".static").first.is_hidden()
+    errors.locator(".view .mark-symbol path").last.hover()
+    tip = page.locator(".chart-tip")
+    tip.wait_for(state="visible")
+    assert "FA" in tip.inner_text() and "errs 5.00 points more" in tip.inner_text()
+    curves = page.locator(".chart[id^=chart-learning-curves]").first
+    curves.scroll_into_view_if_needed()
+    curves.locator(".panel.live").nth(1).wait_for()
+    button = curves.locator(".legend button", has_text="FA")
+    button.press("Enter")
+    assert button.get_attribute("aria-pressed") == "false" and curves.locator(".panel:visible").count() == 1
+    button.press("Enter")
+    assert curves.locator(".panel:visible").count() == 2
+    page.emulate_media(media="print")
+    assert curves.locator(".static").first.is_visible() and curves.locator(".view").first.is_hidden()

@@ -30,7 +30,7 @@ def test_by_hand_on_page_and_in_summary(metrics, capsys):  # noqa: F811
     assert row.by_seed == {0: pytest.approx(12.5), 1: pytest.approx(5), 2: pytest.approx(10)}
     page = render.render(tables.read(path)).partition("Relative improvement")[2]
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
-    assert "darts-bio, searched darts-bio digits 3 +9.17 ± 3.82 [-0.32, +18.65]" in words
+    assert "digits darts-bio searched darts-bio 3 +9.17 ± 3.82 [-0.32, +18.65]" in words
     summary.main([str(path)])
     assert "| darts-bio, searched | darts-bio | digits | 3 | +9.17 ± 3.82 | [-0.32, +18.65] |" in capsys.readouterr().out
 

@@ -149,7 +149,7 @@ def test_the_page_says_it_with_the_cosine_beside(metrics):
         network("fa", seed, PGD, {OWN: left(62, 100), TRUE: left(3, 100)}, gradient_cosine=cosine) for seed, cosine in enumerate([0.1, 0.3])
     ]
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page_of(metrics(trials))))
-    assert "masked in 2 of 2 networks; most of all seed 0 : within ε = 8/255 in L∞ its own gradient leaves 62.0 %" in text
+    assert "masked in 2 of 2 networks; most of all seed 0 within ε = 8/255 in L∞ its own gradient leaves 62.0 %" in text
     assert "0.20 ± 0.14" in text
 
 

@@ -117,7 +117,7 @@ def test_pixels_stand_side_by_side(metrics):
     pixels, linf = part(metrics, one).grouped()
     assert [table.rows[0].worst.over.mean for table in pixels] == [80, 70, 70] and len(linf) == 1
     page = text(page_of(metrics([one])))
-    assert "Within 1 pixel, 2 pixels, 3 pixels network no attack 1 pixel 2 pixels 3 pixels FA 100.0 [69.2, 100.0] 80.0 " in page
+    assert "Within 1 pixel, 2 pixels, 3 pixels rule no attack 1 pixel 2 pixels 3 pixels FA 100.0 [69.2, 100.0] 80.0 " in page
 
 
 def test_one_network_has_its_images_interval_and_several_that_of_their_seeds(metrics):

@@ -118,7 +118,7 @@ def test_of_one_cell_under_several_assignments_it_is_the_assignment_that_explain
     assert "search" not in text
     ends = [100 * (21 / q - 1) / (21 / q + 2) for q in (7.2599, 0.025433)]
     shown = f"87 [{ends[0]:.0f}, {ends[1]:.0f}] F(2, 6) = 21.00 0.002 88 sd 2.66 3 assignments: no claim"
-    assert f"darts-bio-seed0, shuffled digits 3 9 2.58 1.00 {shown}" in text
+    assert f"digits darts-bio-seed0 shuffled 3 9 2.58 1.00 {shown}" in text
     summary.main([str(path)])
     out = capsys.readouterr().out
     assert "| assignment or retraining | on | assignments | trainings |" in out

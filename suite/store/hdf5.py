@@ -27,7 +27,7 @@ def attributes(group: h5py.Group) -> dict[str, Any]:
 def _attribute(group: h5py.Group, name: bytes) -> Any:
     attribute = h5a.open(group.id, name)
     kind = attribute.get_type()
-    try:  # a scalar of a usual type; more than one is a TypeError
+    if attribute.get_storage_size() == kind.get_size():  # one of it, and what is read into has room for no more
         if kind.get_class() == h5t.STRING and kind.is_variable_str():
             text: Any = np.empty((), TEXT)
             attribute.read(text, _TEXT)
@@ -36,8 +36,6 @@ def _attribute(group: h5py.Group, name: bytes) -> Any:
             number = np.empty((), "f8" if kind.get_class() == h5t.FLOAT else "i8")
             attribute.read(number, kind)
             return number[()]
-    except TypeError:
-        pass
     return group.attrs[name.decode()]
 
 

@@ -41,12 +41,14 @@ class Checkout:
             "snakemake", "--snakefile", f"{self.source}/Snakefile", "--cores", "2", "--config", "benchmark=one.yaml", "size=tiny", *args
         )
         assert done.returncode == 0, done.stderr
-        said = [line for line in done.stderr.splitlines() if "other code" in line]
-        return said, set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE)) - {"all"}
+        said = [line for line in done.stderr.replace("\n  ", " ").splitlines() if "other code" in line]
+        ran = re.findall(r"^(?:\[ *\d+/\d+\]|(?:local)?rule) (\w+)", done.stdout + done.stderr, re.MULTILINE)
+        return said, set(ran) - {"all"}
 
     @property
     def report(self):
-        return (self.work / "results/one-tiny/report.html").read_text()
+        page = (self.work / "results/one-tiny/report.html").read_text()
+        return re.sub(r"<script\b.*?</script>", "", page, flags=re.DOTALL)
 
     def digests(self):
         return {store.read(file).stage: store.digest(file) for file in (self.work / "results/runs").rglob("*.h5")}

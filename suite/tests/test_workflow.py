@@ -2,9 +2,11 @@
 
 import hashlib
 import html
+import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -39,6 +41,18 @@ def snakemake(folder, *args):
     return subprocess.run(command(folder, *args), capture_output=True, text=True, timeout=300, cwd=folder)
 
 
+def ran(done):
+    """The rules that ran, one a job."""
+    return re.findall(r"^\[ *\d+/\d+\] (\w+)", done.stderr, re.MULTILINE)
+
+
+def following(done, start):
+    """The first line that starts so, and the two after it."""
+    lines = done.stderr.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith(start))
+    return lines[first : first + 3]
+
+
 def wait_for(file):
     deadline = time.monotonic() + 120
     while not file.exists():
@@ -52,6 +66,7 @@ def finished(tmp_path_factory):
     (folder / "small.yaml").write_text(DEFINITION.replace("LIMIT", "100"))
     done = snakemake(folder, "--config", "benchmark=small.yaml")
     assert done.returncode == 0, done.stderr
+    (folder / "console.txt").write_text(done.stdout + done.stderr)
     return folder
 
 
@@ -62,6 +77,39 @@ def test_one_command_goes_from_nothing_to_the_report(finished):
     assert logs == {"dataset", "search", "trial", "small"}
     (training,) = (finished / "logs/trial/digits/resnet20").rglob("train.log")
     assert re.search(r"^epoch +1/1  lr 0\.10000  loss +\d", training.read_text(), re.MULTILINE)
+
+
+def test_a_log_has_a_line_a_job_and_ends_with_the_verdict_the_report_and_the_time(finished):
+    lines = (finished / "console.txt").read_text().splitlines()
+    assert max(map(len, lines)) <= 200
+    begun, ended = next(i for i, line in enumerate(lines) if line.startswith("small: 9 jobs, ")), len(lines) - 2
+    jobs = [re.fullmatch(r"\[ *(\d+)/\d+\] (\w+) +(\S.*\S) +\d+:\d\d", line).groups() for line in lines[begun + 1 : ended]]
+    assert [int(number) for number, *_ in jobs] == list(range(1, 10))
+    said = {(rule, " ".join(what.split())) for _, rule, what in jobs}
+    for file in (finished / "results/runs").rglob("train.h5"):
+        run = store.read(file)
+        network, rules = ("resnet20", "fa") if "resnet20" in run.id else ("random-sf", "shuffled")
+        result = f"test error {run.metrics['test_error']:.2f} %" if run.status == "ok" else run.status
+        assert ("train", f"digits {network} {rules} seed 0 {run.id[-8:]} {result}") in said
+    assert ("render", "small results/small/report.html") in said
+    assert lines[ended] == "small: 1 of 1 bounds kept; report: results/small/report.html"
+    assert re.fullmatch(r"done in \d+:\d\d", lines[-1])
+
+
+def test_one_job_by_hand_takes_the_name_of_its_parameters(finished):
+    for command, name in (("search", "search"), ("train", "train"), ("evaluate", "evaluation-*")):
+        for file in (finished / "results/runs").rglob(f"{name}.json"):
+            line = [sys.executable, "-m", "suite.run", command, str(file.relative_to(finished))]
+            done = subprocess.run(line, capture_output=True, text=True, cwd=finished, env={"PYTHONPATH": str(ROOT)})
+            assert done.returncode == 0, done.stderr
+            assert done.stdout == f"{file.with_suffix('.h5').relative_to(finished)}: finished already\n"
+
+
+def test_snakemakes_own_console_is_a_flag_away(finished):
+    done = snakemake(finished, "--config", "benchmark=small.yaml", "-p", "--forcerun", "render")
+    assert done.returncode == 0, done.stderr
+    assert "rule render:" in done.stderr and "python -m reports.render results/small/metrics.h5" in done.stderr
+    assert "small: 1 of 1 bounds kept; report: results/small/report.html" in done.stderr
 
 
 def test_the_same_again_has_nothing_to_do(finished):
@@ -100,10 +148,11 @@ def test_a_missed_bound_fails_after_the_report_is_there_and_trains_nothing_again
     (finished / "strict.yaml").write_text(DEFINITION.replace("LIMIT", "0.0").replace("name: small", "name: strict"))
     done = snakemake(finished, "--config", "benchmark=strict.yaml")
     assert done.returncode == 1
-    assert "0 of 1 bounds kept" in done.stdout + done.stderr
+    assert re.search(r"^MISSED  trial/digits/resnet20/fa/\S+ +test_error \S+ ≤ 0$", done.stderr, re.MULTILINE)
+    assert "\nstrict: 0 of 1 bounds kept; report: results/strict/report.html\n" in done.stderr
     assert "1 of 1 bounds missed" in (finished / "results/strict/report.html").read_text()
     assert not (finished / "results/strict/check.txt").exists()
-    assert "rule train:" not in done.stderr
+    assert ran(done) == ["collect", "render"]
 
 
 def test_only_what_is_asked_for_is_run_and_collected_apart(finished, tmp_path):
@@ -118,7 +167,7 @@ def test_only_what_is_asked_for_is_run_and_collected_apart(finished, tmp_path):
     whole = (folder / "results/small/metrics.h5").stat()
     done = snakemake(folder, "--config", "benchmark=small.yaml", only)
     assert done.returncode == 0, done.stderr
-    assert "rule train:" not in done.stderr  # a run is shared, whoever asks for it
+    assert ran(done) == ["collect", "render", "check"]  # a run is shared, whoever asks for it
     with store.opened(folder / "results/small-only/metrics.h5") as file:
         assert {re.match(r"trial/digits/resnet20/fa/.*/(\w+)$", path)[1] for path in store.runs(file)} == {"train", "evaluation"}
     assert "1 of 1 bounds kept" in (folder / "results/small-only/check.txt").read_text()
@@ -137,20 +186,80 @@ def test_a_failing_job_ends_in_a_report_of_the_rest_and_the_same_line_again_in_t
     folder, again = tmp_path / "results/two", ("--keep-going", "--config", "benchmark=two.yaml")
     done = snakemake(tmp_path, *again)
     assert done.returncode != 0
-    wrong = f"train: failed: suite.run: [Errno 21] Is a directory: 'results/runs/trial/{trial.id}/.lock'"
-    said = [line.split(maxsplit=2)[1:] for line in done.stderr.splitlines() if line.startswith("MISSING")]
-    assert said == [[f"trial/{trial.id}", "evaluation: its training is missing"], [f"trial/{trial.id}", wrong]]
+    wrong = f"suite.run: [Errno 21] Is a directory: 'results/runs/trial/{trial.id}/.lock'"
+    failed, log, command = following(done, "FAILED")
+    assert re.fullmatch(rf"FAILED  train  digits resnet20 fa seed 0 {trial.id[-8:]}  0:\d\d: {re.escape(wrong)}", failed)
+    assert log == f"  log: logs/trial/{trial.id}/train.log" and wrong in (tmp_path / log.split()[1]).read_text()
+    assert command == f"  by hand: python -m suite.run train results/runs/trial/{trial.id}/train.json"
+    (missing,) = [line for line in done.stderr.splitlines() if "missing" in line]
+    assert missing == (
+        "two: 2 of 4 results missing (1 failed, 1 its training is missing); report on the rest: results/two/report.html; "
+        "python -m suite.status two.yaml"
+    )
     assert sorted(path.name for path in folder.iterdir()) == ["partial.h5", "report.html"]  # nothing that looks like the whole
     page = html.unescape((folder / "report.html").read_text())
-    assert "2 of 4 results missing" in page and wrong.partition(" ")[2] in page
+    assert "2 of 4 results missing" in page and wrong in page
 
     fault.rmdir()
     done = snakemake(tmp_path, *again)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("rule train:") == 1 and "MISSING" not in done.stderr
+    assert ran(done).count("train") == 1 and "FAILED" not in done.stderr and "missing" not in done.stderr
     assert sorted(path.name for path in folder.iterdir()) == ["check.txt", "metrics.h5", "report.html"]
     assert "missing" not in (folder / "report.html").read_text()
     assert "Nothing to be done" in snakemake(tmp_path, *again).stderr
+
+
+ONE = (
+    "{{name: one, about: one network, datasets: [digits], device: cpu, "
+    "models: {{names: [resnet20], rules: [fa], settings: {{epochs: {epochs}, batch_size: 32}}}}}}"
+)
+
+
+def test_a_damaged_data_set_is_named_with_the_jobs_log(tmp_path):
+    (tmp_path / "one.yaml").write_text(ONE.format(epochs=1))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/digits.h5").write_bytes(b"damaged")
+    done = snakemake(tmp_path, "--config", "benchmark=one.yaml")
+    assert done.returncode == 1
+    failed, log, _ = following(done, "FAILED")
+    assert ": suite.run: data/digits.h5: " in failed and (tmp_path / log.removeprefix("  log: ")).is_file()
+    assert len(done.stderr.splitlines()) < 10 and max(map(len, done.stderr.splitlines())) <= 200
+
+
+@pytest.fixture
+def training(tmp_path):
+    """A workflow while it trains: its process, and the job's, which leads no group of its own."""
+    (tmp_path / "one.yaml").write_text(ONE.format(epochs=1000))
+    line = command(tmp_path, "--config", "benchmark=one.yaml")
+    running = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True)
+    (trial,) = plan.load(str(tmp_path / "one.yaml")).trials
+    log = tmp_path / f"logs/trial/{trial}/train.log"
+    wait_for(log)
+    while "epoch " not in log.read_text():
+        assert running.poll() is None
+        time.sleep(0.05)
+    yield running, store.holder(tmp_path / f"results/runs/trial/{trial}")
+    running.kill()
+
+
+def test_ctrl_c_is_said_once(training):
+    """A terminal tells everybody who runs in it: the workflow and its jobs."""
+    running, _ = training
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert said.count("stopped on request") == 1
+    assert "FAILED" not in said and "Error" not in said and len(said.splitlines()) < 8
+
+
+def test_a_job_that_was_killed_says_so(training):
+    running, holder = training
+    os.kill(int(re.match(r"process (\d+) ", holder)[1]), signal.SIGKILL)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert re.search(r"^FAILED  train  digits resnet20 fa .*: Killed: by the kernel, since memory ran out, or by somebody$", said, re.M)
+    assert re.search(r"^  log: logs/trial/digits/resnet20/fa/\S+/train\.log$", said, re.M)
+    assert len(said.splitlines()) < 12
 
 
 def test_the_plain_command_runs_one_job_a_device(tmp_path, monkeypatch, on_path):
@@ -186,7 +295,7 @@ def test_another_image_runs_everything_again_and_the_same_one_nothing(tmp_path, 
         digests.add(store.digest(tmp_path / "results/one/metrics.h5"))
         images = {store.read(file).provenance["image"] for file in (tmp_path / "results/runs").rglob("*.h5")}
         assert images == {f"sha256:{hashlib.sha256(content).hexdigest()}"}
-        assert [f"rule {stage}:" in done.stderr for stage in ("train", "evaluate", "collect")] == [runs] * 3
+        assert [stage in ran(done) for stage in ("train", "evaluate", "collect")] == [runs] * 3
     assert len(digests) == 1
 
 
@@ -247,13 +356,13 @@ def test_what_chooses_a_rate_comes_before_the_trial_that_takes_it(tmp_path):
         "{name: tuned, about: a rate from a grid, datasets: [digits], device: cpu, seeds: [0, 1], "
         "models: {names: [resnet20], rules: [fa], settings: {epochs: 1}, tune: {lr: [0.1, 0.2]}}}"
     )
-    done = snakemake(tmp_path, "--config", "benchmark=tuned.yaml", "-n", "-p")
+    done = snakemake(tmp_path, "--config", "benchmark=tuned.yaml", "-n")
     assert done.returncode == 0, done.stderr
-    commands = re.findall(r"suite\.run train .*", done.stdout + done.stderr)
-    tuned = [command for command in commands if "--tuning" in command]
-    assert len(commands) == 4 and len(tuned) == 2
-    for command in tuned:
-        assert ["lr0.2-holdout0.1-selectionnone" in file for file in re.findall(r"\S+/train\.h5", command)] == [False, True]
+    inputs = re.findall(r"^    input: (.*)\n    output: \S+/train\.h5$", done.stdout + done.stderr, re.MULTILINE)
+    tuned = [found for files in inputs if (found := re.findall(r"[^ ,]+/train\.h5", files))]
+    assert len(inputs) == 4 and len(tuned) == 2
+    for files in tuned:
+        assert ["lr0.2-holdout0.1-selectionnone" in file for file in files] == [False, True]
 
 
 def test_whoever_makes_the_images_is_trained_before_they_are_given_to_others(tmp_path):
@@ -262,11 +371,8 @@ def test_whoever_makes_the_images_is_trained_before_they_are_given_to_others(tmp
         "models: {names: [resnet20], rules: [bp, fa], settings: {epochs: 1}}}"
     )
     bp, fa = (f"results/runs/trial/{id}" for id in plan.load(str(tmp_path / "given.yaml")).trials)
-    done = snakemake(tmp_path, "--config", "benchmark=given.yaml", "only=rules=fa", "-n", "-p")
+    done = snakemake(tmp_path, "--config", "benchmark=given.yaml", "only=rules=fa", "-n")
     assert done.returncode == 0, done.stderr
-    commands = re.findall(r"suite\.run evaluate .*", done.stdout + done.stderr)
-    given = {re.search(r"--trial (\S+)", command)[1]: re.findall(r"--sources (\S+)", command) for command in commands}
-    assert given == {bp: [], fa: [bp]}
     inputs = re.findall(r"^    input: (.*)\n    output: \S+/evaluation-", done.stdout + done.stderr, re.MULTILINE)
     assert sorted(map(sorted, (files.split(", ") for files in inputs))) == sorted(
         [["data/digits.h5", f"{bp}/train.h5"], ["data/digits.h5", f"{bp}/train.h5", f"{fa}/train.h5"]]
