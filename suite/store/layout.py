@@ -26,6 +26,7 @@ import numpy as np
 
 from bionas.files import replacing
 from suite import code, image
+from suite.store import hdf5
 
 FORMAT = 1
 LARGEST = 2**30  # bytes that a packed file may unpack to
@@ -89,12 +90,10 @@ def read_group(group: h5py.Group, brief: bool = False) -> Run:
 
     Raises ValueError if there is no run, or one of another format.
     """
-    attrs = dict(group.attrs)
-    where = f"{group.file.filename}:{group.name}"
-    if "stage" not in attrs:
-        raise ValueError(f"{where}: no run here")
-    if attrs["format"] != FORMAT:
-        raise ValueError(f"{where}: run format {attrs['format']}; this version reads {FORMAT}")
+    attrs = hdf5.attributes(group)
+    if "stage" not in attrs or attrs["format"] != FORMAT:
+        what = f"run format {attrs['format']}; this version reads {FORMAT}" if "stage" in attrs else "no run here"
+        raise ValueError(f"{group.file.filename}:{group.name}: {what}")
     run = Run(
         stage=attrs["stage"],
         id=attrs["id"],
@@ -104,19 +103,14 @@ def read_group(group: h5py.Group, brief: bool = False) -> Run:
     )
     if brief:
         return run
-    arrays: dict[str, np.ndarray] = {}
-
-    def collect(name: str, node: h5py.HLObject) -> None:
-        if isinstance(node, h5py.Dataset) and name.partition("/")[0] not in UNDIGESTED:
-            arrays[name] = node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()]
-
-    group.visititems(collect)
-    timings = group["timings"]
+    found = hdf5.datasets(group, but="provenance")
+    timings = hdf5.attributes(group["timings"])
+    timings |= {name.removeprefix("timings/"): array for name, array in found.items() if name.startswith("timings/")}
     return replace(
         run,
-        arrays=arrays,
-        timings={**timings.attrs, **{name: node[()] for name, node in timings.items()}},
-        provenance=dict(group["provenance"].attrs),
+        arrays={name: array for name, array in found.items() if not name.startswith("timings/")},
+        timings=timings,
+        provenance=hdf5.attributes(group["provenance"]),
     )
 
 
@@ -146,13 +140,8 @@ def runs(file: h5py.File) -> dict[str, Run]:
 
 
 def groups(file: h5py.Group) -> Iterator[h5py.Group]:
-    """Yield the group of every run in metrics.h5."""
-    for node in file.values():
-        if isinstance(node, h5py.Group):
-            if "stage" in node.attrs:
-                yield node
-            else:
-                yield from groups(node)
+    """Return the group of every run in metrics.h5, one by one."""
+    return hdf5.groups(file, having="stage")
 
 
 def made_by(path: Path) -> str | None:
