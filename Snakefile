@@ -85,6 +85,12 @@ def sources_of(wildcards):
     return [f"results/runs/trial/{id}/train.h5" for id in sources.values()]
 
 
+def shown(path, where, caption, patterns=None, **labels):
+    """An output that `snakemake --report` shows in its benchmark's category."""
+    caption = f"reports/page/captions/{caption}.rst"
+    return report(path, caption=caption, category="{benchmark}", subcategory=where, labels=labels, patterns=patterns or [])
+
+
 # The image holds what jobs import; the checkout is mounted. It is a parameter of every run, since Snakemake notices no other image.
 # Jobs hear of it, too: they keep what they find finished.
 IN_IMAGE = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
@@ -116,6 +122,9 @@ wildcard_constraints:
     evaluation="[0-9a-f]{8}",
 
 
+report: "reports/page/captions/workflow.rst"
+
+
 STARTED = time.time()
 MADE = {name: unfinished.made(planned) for name, planned in PLANS.items()}
 
@@ -145,7 +154,7 @@ onerror:
 
 rule all:
     input:
-        expand("results/{benchmark}/{file}", benchmark=PLANS, file=["report.html", "check.txt"]),
+        expand("results/{benchmark}/{file}", benchmark=PLANS, file=["report.html", "figures", "summary.md", "check.txt"]),
 
 
 rule dataset:
@@ -247,19 +256,41 @@ rule render:
     input:
         rules.collect.output,
     output:
-        report("results/{benchmark}/report.html", category="BioNAS", labels={"benchmark": "{benchmark}"}),
+        shown("results/{benchmark}/report.html", "Report", "report", what="the whole report"),
     log:
         "logs/{benchmark}/render.log",
     shell:
         "{{ python -m reports.render {input:q} {output:q}; }} &>> {log:q}"
 
 
+# For `snakemake --report`, and for pages of others.
+rule parts:
+    input:
+        metrics=rules.collect.output,
+        report=rules.render.output,
+    output:
+        figures=shown(
+            directory("results/{benchmark}/figures"),
+            "Figures: {section}",
+            "figure",
+            patterns=["{section}/{figure}.html"],
+            figure="{figure}",
+        ),
+        summary=shown("results/{benchmark}/summary.md", "Report", "summary", what="summary, Markdown"),
+    log:
+        "logs/{benchmark}/parts.log",
+    shell:
+        "{{ python -m reports.figures {input.report:q} {output.figures:q}"
+        " && python -m reports.summary {input.metrics:q} > {output.summary:q}; }} &>> {log:q}"
+
+
 rule check:
     input:
         metrics=rules.collect.output,
-        report=rules.render.output,  # a missed bound leaves its report
+        report=rules.render.output,  # a missed bound leaves its report, and its parts
+        parts=rules.parts.output,
     output:
-        "results/{benchmark}/check.txt",
+        shown("results/{benchmark}/check.txt", "Gate", "check", what="bounds, and how they came out"),
     log:
         "logs/{benchmark}/check.log",
     shell:

@@ -10,7 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bionas.files import replacing
-from reports.numbers import tables
+from reports.numbers import claims, findings, masking, paper, robustness, tables
+from reports.numbers.sentences import Finding
 from reports.page import assets
 from reports.page.page import render
 
@@ -18,9 +19,16 @@ PUBLISHED = Path("benchmarks/published")
 
 
 def index(found: Sequence[tuple[str, tables.Results]]) -> str:
-    """Return the page that lists reports: (file name, results)."""
+    """Return the page that lists reports: (file name, results), each with what it found first."""
+    listed = [(file, results, _first(results)) for file, results in found]
     environment = Environment(loader=FileSystemLoader(assets.HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template("index.html.j2").render(found=found, css=assets.styles(), policy=assets.policy([]))
+    return environment.get_template("index.html.j2").render(found=listed, css=assets.styles(), policy=assets.policy([]))
+
+
+def _first(results: tables.Results) -> Finding | None:
+    masked = masking.verdicts(robustness.parts(results))
+    shown, _ = findings.split(findings.findings(results, claims.claims(results), masked, paper.compare(results)))
+    return next(iter(shown), None)
 
 
 def main(argv: list[str] | None = None) -> None:

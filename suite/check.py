@@ -11,18 +11,25 @@ from pathlib import Path
 
 from bionas.files import replacing
 from suite import store
-from suite.gate import bounds, line, regression
+from suite.gate import accuracy, bounds, line, regression, speed
 
 LIMITS = regression.Limits()
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m suite.check", description="Print how a benchmark's bounds came out; exit with 1 if one was missed."
+        prog="python -m suite.check",
+        description="Print how a benchmark's bounds came out; exit with 1 if one was missed.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"How --reference judges (docs/gate.md has each line).\n\n{accuracy.__doc__}\n{speed.__doc__}",
     )
     parser.add_argument("metrics", type=Path, help="results/<benchmark>/metrics.h5")
     parser.add_argument("--reference", type=Path, help="an earlier metrics file: each network in it must be no worse, and no slower")
-    parser.add_argument("--metric", default="test_error", help="what to compare with --reference, lower is better (default: test_error)")
+    parser.add_argument(
+        "--metric",
+        default="test_error",
+        help="what to compare with --reference; of an accuracy more is better, else less (default: test_error)",
+    )
     parser.add_argument(
         "--tolerance", type=float, default=LIMITS.tolerance, help="points above which an interval that says worse fails (default: 0)"
     )
@@ -56,9 +63,10 @@ def main(argv: list[str] | None = None) -> None:
             limits = regression.Limits(args.tolerance, args.worst, args.slower)
             with store.opened(args.reference) as before:
                 lines += regression.compare(store.runs(file), store.runs(before), args.metric, limits)
-    missed = sum(not found.kept for found in lines)
+    judged = [found for found in lines if not found.note]
+    missed = sum(not found.kept for found in judged)
     what = "bounds" if not args.reference else "bounds and comparisons"
-    verdict = f"{args.metrics}: {len(lines) - missed} of {len(lines)} {what} kept" if lines else f"{args.metrics}: no bounds to keep"
+    verdict = f"{args.metrics}: {len(judged) - missed} of {len(judged)} {what} kept" if judged else f"{args.metrics}: no {what} to keep"
     if missing:
         verdict += f"; {len(missing)} results missing"
     absent = "\n".join(f"MISSING  {row['run']}  {row['stage']}: {row['reason']}" for row in reversed(missing))  # what went wrong last
@@ -67,14 +75,25 @@ def main(argv: list[str] | None = None) -> None:
     told = [*lines, *(line.Line(False, f"{row['run']} {row['stage']}", row["reason"]) for row in missing)]
     if args.annotations or os.environ.get("GITHUB_ACTIONS") == "true":
         print("\n".join(line.github(told)))
-    if summary := args.summary or os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(summary).open("a", encoding="utf-8") as page:
-            page.write(line.markdown(verdict, told))
+    _append(args.summary, line.markdown(f"{'Fails' if missed or missing else 'Passes'}: {verdict}", told))
     if missed or missing:
         sys.exit(1)
     if args.out:
         with replacing(args.out) as partial:
             partial.write_text(text + "\n")
+
+
+def _append(asked: Path | None, text: str) -> None:
+    """Append the summary to the file that was asked for, else to GitHub's: in a container that may be out of reach, and fails nothing."""
+    wanted = asked or os.environ.get("GITHUB_STEP_SUMMARY")
+    try:
+        if wanted:
+            with Path(wanted).open("a", encoding="utf-8") as page:
+                page.write(text)
+    except OSError as error:
+        if asked:
+            raise
+        print(f"suite.check: no summary: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

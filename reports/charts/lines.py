@@ -92,7 +92,7 @@ def multiples(
         )
     entries = [kind(one, dashes[one]) for one in kinds] if len(kinds) > 1 else []
     shown = [Series(one.name, one.colour, DASHES[0], "") for one in series] if len(series) > 1 else []
-    return draw(title, rows, drawn, shown, entries, note, heading or y.title[:1].upper() + y.title[1:])
+    return draw(title, rows, drawn, shown, entries, note, heading or _sentence(y.title))
 
 
 def _rows(found: Sequence[Line], x: Axis, y: Axis) -> tuple[list[Row], int]:
@@ -201,3 +201,8 @@ def _words(drawn: Sequence[Line], y: Axis) -> str:
         return "no numbers"
     ends = [float(value) for value in drawn[0].mean if np.isfinite(value)] or finite
     return f"{y.title} between {min(finite):.4g} and {max(finite):.4g}, at the end {ends[-1]:.4g}"
+
+
+def _sentence(title: str) -> str:
+    """Begin with a capital letter, but for α, whose capital is another sign."""
+    return title[:1].upper() + title[1:] if title[:1].isascii() else title

@@ -68,7 +68,9 @@ def setting(value: Any) -> str:
 
 def full(number: float | None) -> str:
     """Write a number as it was computed, for machines: what tables sort by and export; nothing for none."""
-    return "" if number is None or number != number else repr(float(number))
+    if number is None or number != number:
+        return ""
+    return str(number) if isinstance(number, int) else repr(float(number))
 
 
 def measured(summary: Summary, digits: str = ".2f") -> str:

@@ -263,7 +263,7 @@
       const [place, ...value] = part.split("=");
       const [id, name] = [place.slice(0, place.lastIndexOf(".")), place.slice(place.lastIndexOf(".") + 1)];
       if (!value.length) anchor ||= part;
-      else if (views.has(id)) wanted.set(id, { ...wanted.get(id), [name]: value.join("=") });
+      else if (begun(id)) wanted.set(id, { ...wanted.get(id), [name]: value.join("=") });
     }
     return wanted;
   };
@@ -287,8 +287,23 @@
     if (target && (stateful || folded || always)) (target.closest(".dt-container") ?? target).scrollIntoView();
   };
 
+  // Long tables that are folded begin when they are unfolded, or a link asks for them.
+  const waiting = new Map();
+  let printing = false;
+  const begun = (id) => {
+    if (waiting.has(id)) {
+      views.set(id, new View(waiting.get(id)));
+      waiting.delete(id);
+    }
+    return views.has(id);
+  };
   for (const table of document.querySelectorAll("table.data")) {
-    if (table.id && table.tHead && table.tBodies[0]?.rows.length) views.set(table.id, new View(table));
+    const rows = table.tBodies[0]?.rows.length ?? 0;
+    if (!table.id || !table.tHead || !rows) continue;
+    waiting.set(table.id, table);
+    const folded = rows > PAGED && table.closest("details:not([open])");
+    if (!folded) begun(table.id);
+    else folded.addEventListener("toggle", () => { if (folded.open && !printing) begun(table.id); });
   }
   if (location.hash) restore(true);
   addEventListener("hashchange", () => restore(false));
@@ -299,6 +314,6 @@
     });
   }
   const pages = (length) => { for (const view of views.values()) if (view.total > PAGED) view.api.page.len(length).draw(false); };
-  addEventListener("beforeprint", () => pages(-1));
-  addEventListener("afterprint", () => pages(100));
+  addEventListener("beforeprint", () => { printing = true; pages(-1); });
+  addEventListener("afterprint", () => { printing = false; pages(100); });
 })();

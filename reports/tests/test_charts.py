@@ -15,7 +15,6 @@ from reports.charts import chart, lines
 from reports.charts.style import Series
 from reports.numbers import masking, robustness, tables
 from reports.tests.attacked import attack, left, network
-from reports.tests.browser import chromium, opened  # noqa: F401  # fixtures
 from reports.tests.test_reports import TRIALS, metrics, page_of, search, trial  # noqa: F401  # a fixture
 
 NASTY = '</script><script>alert(1)</script>,"é\n&'

@@ -1,7 +1,5 @@
 """The page's frame in a real browser: contents that follow, light and dark, what links open, paper, and all of it without script."""
 
-import shutil
-
 import pytest
 
 from reports import render
@@ -10,47 +8,17 @@ from reports.tests.test_reports import TRIALS, metrics, search, trial
 
 __all__ = ["metrics"]  # the fixture
 
-CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
+pytestmark = pytest.mark.browser
 WIDTHS = (360, 800, 1280, 1920)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
-def address(metrics, tmp_path):
+def shown(opened, metrics, tmp_path):
+    """A way to open one report; at the end it may not have complained."""
     trials = [*TRIALS, *(trial(rule, seed, 3.0 + seed, parent="darts") for rule in ("searched", "shuffled") for seed in range(2))]
     file = tmp_path / "report.html"
-    path = metrics(trials, searches=[search(0), search(1)], comparisons=[named()])
-    render.main([str(path), str(file)])
-    return file.as_uri()
-
-
-@pytest.fixture
-def opened(browser, address):
-    """A way to open the page; at the end nobody may have complained."""
-    complaints, pages = [], []
-
-    def open_(width=1280, at="", **more):
-        page = browser.new_page(viewport={"width": width, "height": 800}, **more)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(address + at)
-        pages.append(page)
-        return page
-
-    yield open_
-    for page in pages:
-        page.close()
-    assert complaints == []
+    render.main([str(metrics(trials, searches=[search(0), search(1)], comparisons=[named()])), str(file)])
+    return lambda width=1280, **more: opened(file, width=width, height=800, **more)
 
 
 def background(page):
@@ -91,9 +59,9 @@ def contrasts(page):
 
 @pytest.mark.parametrize("script", [True, False])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wider_than_the_page_and_all_text_can_be_read(opened, browser, script, scheme):
+def test_nothing_is_wider_than_the_page_and_all_text_can_be_read(shown, script, scheme):
     for width in WIDTHS:
-        page = opened(width, color_scheme=scheme, java_script_enabled=script)
+        page = shown(width, color_scheme=scheme, java_script_enabled=script)
         if script:
             assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), width
             least, whose = contrasts(page)
@@ -104,8 +72,8 @@ def test_nothing_is_wider_than_the_page_and_all_text_can_be_read(opened, browser
         assert prose["width"] <= 78 * 10  # 78 characters of 15 pixels
 
 
-def test_the_theme_goes_from_the_systems_to_light_to_dark_and_is_remembered(opened):
-    page = opened(color_scheme="dark")
+def test_the_theme_goes_from_the_systems_to_light_to_dark_and_is_remembered(shown):
+    page = shown(color_scheme="dark")
     assert background(page) != WHITE
     button = page.get_by_role("button", name="Theme")
     button.focus()
@@ -119,21 +87,18 @@ def test_the_theme_goes_from_the_systems_to_light_to_dark_and_is_remembered(open
     assert button.inner_text() == "Theme: auto" and page.locator("html").get_attribute("data-theme") is None
 
 
-def test_without_storage_there_is_no_error_and_the_choice_holds_for_the_page(browser, address):
-    page = browser.new_page()
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+def test_without_storage_there_is_no_error_and_the_choice_holds_for_the_page(shown):
+    page = shown()
     page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('denied', 'SecurityError'); } })")
-    page.goto(address)
+    page.reload()
     for _ in range(2):
         page.locator("#theme").click()
-    assert errors == [] and background(page) != WHITE
-    page.close()
+    assert background(page) != WHITE
 
 
 @pytest.mark.parametrize("width", [360, 1280, 1920])
-def test_contents_follow_what_is_read_and_their_links_lead_under_the_bar(opened, width):
-    page = opened(width)
+def test_contents_follow_what_is_read_and_their_links_lead_under_the_bar(shown, width):
+    page = shown(width)
     current = page.locator("#contents [aria-current]")
     for name in ("Accuracy", "Robustness", "Findings"):
         page.locator("#contents a", has_text=name).click()
@@ -150,8 +115,8 @@ def test_contents_follow_what_is_read_and_their_links_lead_under_the_bar(opened,
         assert page.locator("main").bounding_box()["width"] >= 1450
 
 
-def test_a_link_opens_whatever_its_target_is_folded_into(opened):
-    page = opened()
+def test_a_link_opens_whatever_its_target_is_folded_into(shown):
+    page = shown()
     page.evaluate("document.querySelector('details:not([open]) table').id = 'deep'")
     assert not page.locator("#deep").is_visible()
     page.evaluate("location.hash = 'deep'")
@@ -160,8 +125,8 @@ def test_a_link_opens_whatever_its_target_is_folded_into(opened):
     page.evaluate("location.hash = 'nowhere'")
 
 
-def test_the_keyboard_first_meets_the_way_to_the_content(opened):
-    page = opened()
+def test_the_keyboard_first_meets_the_way_to_the_content(shown):
+    page = shown()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     assert page.locator(".skip").bounding_box()["y"] >= 0
@@ -169,15 +134,15 @@ def test_the_keyboard_first_meets_the_way_to_the_content(opened):
     assert page.evaluate("location.hash") == "#content"
 
 
-def test_there_is_one_of_each_landmark_and_a_language(opened):
-    page = opened()
+def test_there_is_one_of_each_landmark_and_a_language(shown):
+    page = shown()
     for role in ("banner", "main", "contentinfo", "navigation"):
         assert page.get_by_role(role).count() == 1, role
     assert page.locator("html").get_attribute("lang") == "en" and page.get_by_role("heading", level=1).count() == 1
 
 
-def test_paper_is_light_and_unfolded_and_afterwards_all_is_as_before(opened):
-    page = opened(color_scheme="dark")
+def test_paper_is_light_and_unfolded_and_afterwards_all_is_as_before(shown):
+    page = shown(color_scheme="dark")
     page.locator("#theme").click()
     page.locator("#theme").click()  # dark, whatever the system says
     shut = "main details:not([open]):not(.tools details)"

@@ -12,7 +12,6 @@ import pytest
 from reports import charts, render
 from reports.numbers import names, rates, spread, tables
 from reports.numbers.statistics import Summary
-from reports.tests.browser import chromium, opened  # noqa: F401
 from suite import store
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -259,7 +258,7 @@ def test_bad_input_is_one_line(tmp_path):
 
 
 @pytest.mark.browser
-def test_a_real_browser_finds_nothing_to_complain_about_and_fetches_nothing(metrics, tmp_path, opened):  # noqa: F811
+def test_a_real_browser_finds_nothing_to_complain_about_and_fetches_nothing(metrics, tmp_path, opened):
     page_file = tmp_path / "report.html"
     render.main([str(metrics(TRIALS, searches=[search(0), search(1)])), str(page_file)])
     page = opened(page_file, width=1100)

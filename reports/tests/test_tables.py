@@ -143,6 +143,7 @@ def test_a_run_is_shown_by_who_it_is_and_whole_to_who_copies_it():
 
 def test_numbers_in_full_and_names_that_files_can_have():
     assert writing.full(0.1 + 0.2) == "0.30000000000000004" and writing.full(np.float64(2)) == "2.0"
+    assert writing.full(3) == "3"
     assert writing.full(None) == writing.full(float("nan")) == "" and writing.full(float("inf")) == "inf"
     assert writing.slug("accuracy", "CIFAR 10", "../<x>") == "accuracy-cifar-10-x"
     assert writing.measured(Summary(1.0, 0.5, 3)) == "1.00 ±\xa00.50"

@@ -1,6 +1,7 @@
 """The gate: a bound is kept, missed, or missing, and missing is missed."""
 
 import json
+import re
 
 import h5py
 import pytest
@@ -67,13 +68,16 @@ def test_command_line_passes_fails_and_writes_only_a_pass(metrics, capsys, tmp_p
 def test_reference_catches_a_regression(metrics, capsys):
     before = metrics("before", a=4.0, b=2.0)
     check.main([metrics("near", a=4.4, b=1.0), "--reference", before])
-    assert "kept ?  trial/a/train  test_error: +0.40 points, no interval by so few seeds, 1 seed" in capsys.readouterr().out
+    said = "test_error: 4.00 → 4.40, 0.40 points worse, no interval by so few seeds, 1 seed: cannot tell at this n"
+    assert f"kept ?  a/train  {said}" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         check.main([metrics("far", a=7.0, b=1.0), "--reference", before])
-    assert "MISSED  trial/a/train  test_error: +3.00 points" in capsys.readouterr().out
+    assert "MISSED  a/train  test_error: 4.00 → 7.00, 3.00 points worse" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         check.main([metrics("fewer", a=4.0), "--reference", before])
-    assert "MISSED  trial/b/train  test_error: missing; it was 2" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert re.search(r"^MISSED  trial/b/train +test_error: missing; it was 2$", printed, re.MULTILINE)
+    assert re.search(r"^MISSED  trial/b/evaluation +missing; it was ok$", printed, re.MULTILINE)
     with pytest.raises(ValueError, match="share no run"):
         check.main([metrics("far2", a=7.0), "--reference", metrics("other", c=1.0)])
 
@@ -87,10 +91,28 @@ def test_on_github_misses_are_annotations_and_the_summary_is_appended(metrics, c
     with pytest.raises(SystemExit):
         check.main([metrics("bad", bound, a=6.0)])
     assert "::error title=trial/a::test_error 6 ≤ 5" in capsys.readouterr().out
-    assert page.read_text().splitlines()[1].startswith("**") and "| MISSED | trial/a |" in page.read_text()
+    assert page.read_text().splitlines()[1] == f"**Fails: {str(tmp_path).replace('_', chr(92) + '_')}/bad.h5: 0 of 1 bounds kept**"
+    assert "| MISSED | trial/a |" in page.read_text()
 
 
 @pytest.mark.parametrize("option", ["--tolerance=-1", "--worst=nan", "--slower=0.5"])
 def test_limits_that_make_no_sense_are_one_line(metrics, option):
     with pytest.raises(ValueError, match=f"{option.partition('=')[0]}: found .*; allowed: [01] or more"):
         check.main([metrics("good", a=4.0), option])
+
+
+def test_a_summary_out_of_reach_fails_only_who_asked_for_it(metrics, capsys, tmp_path, monkeypatch):
+    """In a container GitHub's file may not be there."""
+    away = tmp_path / "none/summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(away))
+    check.main([metrics("good", a=4.0)])
+    assert "suite.check: no summary: " in capsys.readouterr().err
+    with pytest.raises(OSError, match="No such file"):
+        check.main([metrics("good2", a=4.0), "--summary", str(away)])
+
+
+def test_help_says_how_it_judges(capsys):
+    with pytest.raises(SystemExit):
+        check.main(["--help"])
+    said = capsys.readouterr().out
+    assert "one-sided t-interval" in said and "yardstick" in said

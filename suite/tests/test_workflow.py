@@ -2,6 +2,7 @@
 
 import hashlib
 import html
+import json
 import os
 import re
 import resource
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -82,9 +84,9 @@ def test_one_command_goes_from_nothing_to_the_report(finished):
 def test_a_log_has_a_line_a_job_and_ends_with_the_verdict_the_report_and_the_time(finished):
     lines = (finished / "console.txt").read_text().splitlines()
     assert max(map(len, lines)) <= 200
-    begun, ended = next(i for i, line in enumerate(lines) if line.startswith("small: 9 jobs, ")), len(lines) - 2
+    begun, ended = next(i for i, line in enumerate(lines) if line.startswith("small: 10 jobs, ")), len(lines) - 2
     jobs = [re.fullmatch(r"\[ *(\d+)/\d+\] (\w+) +(\S.*\S) +\d+:\d\d", line).groups() for line in lines[begun + 1 : ended]]
-    assert [int(number) for number, *_ in jobs] == list(range(1, 10))
+    assert [int(number) for number, *_ in jobs] == list(range(1, 11))
     said = {(rule, " ".join(what.split())) for _, rule, what in jobs}
     for file in (finished / "results/runs").rglob("train.h5"):
         run = store.read(file)
@@ -103,6 +105,34 @@ def test_one_job_by_hand_takes_the_name_of_its_parameters(finished):
             done = subprocess.run(line, capture_output=True, text=True, cwd=finished, env={"PYTHONPATH": str(ROOT)})
             assert done.returncode == 0, done.stderr
             assert done.stdout == f"{file.with_suffix('.h5').relative_to(finished)}: finished already\n"
+
+
+def test_snakemakes_report_needs_no_network_and_has_ours_with_captions(finished):
+    apart = ["unshare", "--map-root-user", "--net"]
+    if not shutil.which("unshare") or subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("needs unshare, to be without a network")
+    line = [*apart, *command(finished, "--config", "benchmark=small.yaml", "--report", "all.zip")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300, cwd=finished)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(finished / "all.zip") as packed:
+        page, names = packed.read("all/report.html").decode(), packed.namelist()
+        written = {
+            name: re.search(rf'<script id="{name}">\s*var {name} = (.*);\s*</script>', page)[1] for name in ("categories", "results")
+        }
+        shown, results = (json.loads(text) for text in written.values())
+        found = shown.pop("small")
+        assert not shown
+        assert found.pop("Report") == ["results/small/report.html", "results/small/summary.md"]
+        assert found.pop("Gate") == ["results/small/check.txt"]
+        figures = {str(path.relative_to(finished)) for path in (finished / "results/small/figures").rglob("*.html")}
+        assert {path for paths in found.values() for path in paths} == figures and len(figures) > 3
+        assert set(found) == {f"Figures: {Path(path).parent.name}" for path in figures}
+        for path, result in results.items():
+            assert "<strong>small</strong>" in result["caption"]  # and nothing left of its template
+            assert f"all/{result['data_uri']}" in names, path
+        assert (
+            packed.read(f"all/{results['results/small/report.html']['data_uri']}") == (finished / "results/small/report.html").read_bytes()
+        )
 
 
 def test_snakemakes_own_console_is_a_flag_away(finished):
@@ -152,7 +182,7 @@ def test_a_missed_bound_fails_after_the_report_is_there_and_trains_nothing_again
     assert "\nstrict: 0 of 1 bounds kept; report: results/strict/report.html\n" in done.stderr
     assert "1 of 1 bounds missed" in (finished / "results/strict/report.html").read_text()
     assert not (finished / "results/strict/check.txt").exists()
-    assert ran(done) == ["collect", "render"]
+    assert ran(done) == ["collect", "render", "parts"]
 
 
 def test_only_what_is_asked_for_is_run_and_collected_apart(finished, tmp_path):
@@ -160,14 +190,15 @@ def test_only_what_is_asked_for_is_run_and_collected_apart(finished, tmp_path):
     (tmp_path / "small.yaml").write_text(DEFINITION.replace("LIMIT", "100"))
     dry = snakemake(tmp_path, "-n", "--config", "benchmark=small.yaml", only)
     rules = re.findall(r"^(?:local)?rule (\w+):$", dry.stdout + dry.stderr, re.MULTILINE)
-    assert sorted(rules) == ["all", "check", "collect", "dataset", "evaluate", "render", "train"]  # no search, and one trial of two
+    planned = ["all", "check", "collect", "dataset", "evaluate", "parts", "render", "train"]
+    assert sorted(rules) == planned  # no search, and one trial of two
 
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
     whole = (folder / "results/small/metrics.h5").stat()
     done = snakemake(folder, "--config", "benchmark=small.yaml", only)
     assert done.returncode == 0, done.stderr
-    assert ran(done) == ["collect", "render", "check"]  # a run is shared, whoever asks for it
+    assert ran(done) == ["collect", "render", "parts", "check"]  # a run is shared, whoever asks for it
     with store.opened(folder / "results/small-only/metrics.h5") as file:
         assert {re.match(r"trial/digits/resnet20/fa/.*/(\w+)$", path)[1] for path in store.runs(file)} == {"train", "evaluation"}
     assert "1 of 1 bounds kept" in (folder / "results/small-only/check.txt").read_text()
