@@ -132,6 +132,7 @@
         [...this.filters.values()].every(({ chosen, of }) => !chosen.size || chosen.has(of[row]))
         && (!this.query || this.query.toLowerCase().split(/\s+/).every((term) => texts[row].includes(term))));
       container.prepend(this.tools(texts));
+      container.querySelector("nav")?.setAttribute("aria-label", `Pages of the table: ${this.label}`);
       this.api.on("order", () => changed(this));
     }
 
