@@ -57,7 +57,7 @@ def under(rules: str) -> str:
 def name(variant: Variant, block: Block) -> str:
     """Name a variant by what tells it from the others of its table."""
     words = f"{variant.name}, {spell(variant.rules)}" if block.network == "cells" else spell(variant.rules)
-    return f"{words} ({', '.join(variant.protocols)})" if len({v.protocols for v in block.variants}) > 1 else words
+    return f"{words} ({', '.join(variant.protocols)})" if block.protocols_differ else words
 
 
 def full(variant: Variant) -> str:
@@ -77,7 +77,7 @@ def size(block: Block, seeds: Iterable[int] | None = None) -> str:
     """
     counts = sorted(seeds if seeds is not None else (len(variant.by_retraining("test_error")) for variant in block.variants))
     planned = max((len(variant.seeds) for variant in block.variants), default=0)
-    kind = "network" if block.network == "cells" or len({v.protocols for v in block.variants}) > 1 else "rule"
+    kind = "network" if block.network == "cells" or block.protocols_differ else "rule"
     least, most = (counts[0], counts[-1]) if counts else (0, 0)
     of = f" of {planned}" if least < planned else ""
     found = f"{least} to {most}" if least < most else f"{most}"

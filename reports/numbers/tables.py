@@ -39,8 +39,14 @@ class Variant:
         source = self.parent.partition("/")[0] if self.parent else self.dataset
         return self.network if source == self.dataset else f"{self.network}@{source}"
 
+    @cached_property
+    def _summaries(self) -> dict[str, Summary]:
+        return {}
+
     def metric(self, name: str) -> Summary:
-        return Summary.of(self.by_seed(name).values())
+        if name not in self._summaries:  # tables, charts and findings ask for the same ones
+            self._summaries[name] = Summary.of(self.by_seed(name).values())
+        return self._summaries[name]
 
     def images(self, name: str) -> int:
         """Return how many test images a share rests on that one network alone has; 0 where several have it, or it is no such share."""
@@ -52,12 +58,17 @@ class Variant:
         images = self.images(name)
         return proportion(self.metric(name).mean, images) if images else None
 
+    @cached_property
+    def _sound(self) -> list[tuple[int, store.Run]]:
+        """The runs of trainings that ended well, by their own seed."""
+        ended_well = {seed for seed, run in self.trains.items() if run.status == "ok"}
+        return [(seed, run) for stage in (self.trains, self.evaluations) for seed, run in stage.items() if seed in ended_well]
+
     def by_retraining(self, name: str) -> dict[int, list[float]]:
         """Return the metric of every training that ended well and has it, by the definition's seed."""
         found: dict[int, list[float]] = {}
-        sound = {seed for seed, run in self.trains.items() if run.status == "ok"}
-        for seed, run in ((seed, run) for stage in (self.trains, self.evaluations) for seed, run in stage.items()):
-            if name in run.metrics and seed in sound:
+        for seed, run in self._sound:
+            if name in run.metrics:
                 found.setdefault(self.of_seed.get(seed, seed), []).append(run.metrics[name])
         return found
 
@@ -104,7 +115,7 @@ class Variant:
         again = {seed: f" (of {of})" for seed, of in self.of_seed.items()}
         return [f"seed {seed}{again.get(seed, '')}: {run.status}" for seed, run in self.trains.items() if run.status != "ok"]
 
-    @property
+    @cached_property
     def layers(self) -> dict[str, tuple[Summary, Summary]]:
         """Return {rule: (layers, weights)} over seeds, without the rules that none follows; of a rule that the catalog lost, too."""
         said = {name.removeprefix("layers_"): None for run in self.trains.values() for name in run.metrics if name.startswith("layers_")}
@@ -172,13 +183,24 @@ class Block:
     network: str  # "cells" for all networks from genotypes
     variants: tuple[Variant, ...]
 
-    def _is_baseline(self, other: Variant, variant: Variant) -> bool:
-        return other.rules == ("searched" if variant.is_cell else "bp") and (not variant.is_cell or other.name == variant.name)
+    @cached_property
+    def protocols_differ(self) -> bool:
+        """Whether a variant is told from another by its protocol, too."""
+        return len({variant.protocols for variant in self.variants}) > 1
+
+    @cached_property
+    def _baselines(self) -> dict[tuple[object, ...], Variant]:
+        """The first variant under each rule and protocol, of any network and of each."""
+        found: dict[tuple[object, ...], Variant] = {}
+        for variant in self.variants:
+            found.setdefault((variant.rules, variant.protocols[:1]), variant)
+            found.setdefault((variant.rules, variant.protocols[:1], variant.name), variant)
+        return found
 
     def baseline(self, variant: Variant) -> Variant | None:
         """Return what a variant stands against: BP, or the same cell as searched, under the same protocol; itself if it is that."""
-        same = (v for v in self.variants if v.protocols[:1] == variant.protocols[:1])
-        return next((v for v in same if self._is_baseline(v, variant)), None)
+        what = ("searched", variant.protocols[:1], variant.name) if variant.is_cell else ("bp", variant.protocols[:1])
+        return self._baselines.get(what)
 
     def paired(self, variant: Variant, metric: str) -> Difference:
         """Return the paired difference to the baseline; of no seeds where it is the baseline itself, or there is none."""
@@ -210,17 +232,23 @@ class Results:
 
     def by_other_code(self, runs: Sequence[store.Run]) -> str:
         """Say how many of these runs other code made, or rest on such a run; or nothing."""
+        if not (self.other_code["made"] or self.other_code["rests"]):
+            return ""
         places = [f"search/{run.id}" if run.stage == "search" else f"trial/{run.id}/{run.stage}" for run in runs]
         counts = {how: len(self.other_code[how].intersection(places)) for how in ("made", "rests")}
         words = {"made": "made by other code", "rests": "resting on a search or training that other code made"}
         return ", ".join(f"{n} of {len(runs)} runs {words[how]}" for how, n in counts.items() if n)
 
-    @property
+    @cached_property
+    def protocols_differ(self) -> bool:
+        return any(block.protocols_differ for block in self.blocks)
+
+    @cached_property
     def runs(self) -> list[store.Run]:
         trials = [run for b in self.blocks for v in b.variants for runs in (v.trains, v.evaluations) for run in runs.values()]
         return [run for search in self.searches for run in search.runs.values()] + list(self.tuning.values()) + trials
 
-    @property
+    @cached_property
     def seeds(self) -> set[int]:
         """The definition's seeds."""
         return {entry.get("of_seed", entry["seed"]) for entry in (*self.plan["searches"], *self.plan["trials"])}

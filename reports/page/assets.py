@@ -37,9 +37,9 @@ def interpreter() -> str:
     return f"(() => {{\n{text}\n}})();"
 
 
-STYLES = ("style.css", "tables.css", "charts.css", "compare.css")
+STYLES = ("style.css", "tables.css", "charts.css", "compare.css", "runs.css")
 # Files, and what makes a script's text.
-SCRIPTS: tuple[str | Callable[[], str], ...] = ("page.js", "vendor/dataTables.min.js", "tables.js", vega, interpreter, "charts.js")
+SCRIPTS: tuple[str | Callable[[], str], ...] = ("page.js", "vendor/dataTables.min.js", "runs.js", "tables.js", vega, interpreter, "charts.js")
 
 
 def styles() -> Markup:

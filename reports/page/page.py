@@ -29,8 +29,7 @@ from reports.numbers import (
     tables,
     writing,
 )
-from reports.numbers.statistics import proportion
-from reports.page import assets
+from reports.page import assets, long
 
 HERE = Path(__file__).parent
 
@@ -74,7 +73,10 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
         claims=tested,
         questions=claims.questions(tested),
         family=claims.family(results),
-        networks=_networks(results),
+        runs=long.runs(results),
+        networks=long.networks(results),
+        verdicts=long.verdicts(masked),
+        tests=long.tests(masked, results.protocols_differ),
         tried=tried,
         grid=rates.grid(tried),
         spreads=spread.spreads(results),
@@ -93,30 +95,13 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
         others=others,
         where=met.where,
         caveats=list(dict.fromkeys(c.cited.caveat for c in comparisons if c.cited.caveat)),
-        provenance=_shared_provenance(results),
+        provenance=long.provenance(results),
         devices=_devices(results),
         seconds=sum(float(run.timings.get("seconds", 0)) for run in results.runs),
     )
-
-
-def _networks(results: tables.Results) -> list[tuple[str, float, tuple[float, float]]]:
-    """Every network's id, test error, and what the test images alone leave open about it."""
-    trains = [run for block in results.blocks for variant in block.variants for run in variant.trains.values() if run.status == "ok"]
-    found = [(run, tables.images_of(run, "test_error")) for run in trains if "test_error" in run.metrics]
-    return [(run.id, run.metrics["test_error"], proportion(run.metrics["test_error"], images)) for run, images in found if images]
 
 
 def _devices(results: tables.Results) -> list[str]:
     """Return what jobs ran on, without how many epochs where: `NVIDIA H100 for 84 of 100 epochs, then cpu` is two of them."""
     said = (str(run.provenance.get("device", "")) for run in results.runs)
     return list(dict.fromkeys(part.partition(" for ")[0] for words in said for part in words.split(", then ") if part))
-
-
-def _shared_provenance(results: tables.Results) -> dict[str, list[str]]:
-    """Every value that a provenance field takes over all runs, but for those that belong to one run."""
-    found: dict[str, list[str]] = {}
-    for run in (*results.runs, *results.again):
-        for name, value in run.provenance.items():
-            if name not in ("argv", "finished", "seed") and str(value) not in found.setdefault(name, []):
-                found[name].append(str(value))
-    return found

@@ -14,6 +14,7 @@
   const last = (sign, compare) => (a, b) => (a === null ? (b === null ? 0 : 1) : b === null ? -1 : sign * compare(a, b));
   const number = (text) => (text === "" ? null : text === "inf" ? Infinity : text === "-inf" ? -Infinity : Number(text));
   const text = (html) => { box.innerHTML = html; return words(box.content) || null; };
+  const escaped = (words) => words.replace(/[&<]/g, (sign) => (sign === "&" ? "&amp;" : "&lt;"));
   const smaller = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
   DataTable.type("measured", { order: { pre: number, asc: last(1, smaller), desc: last(-1, smaller) } });
   DataTable.type("words", { order: { pre: text, asc: last(1, collator.compare), desc: last(-1, collator.compare) } });
@@ -99,13 +100,14 @@
 
   // One table, its tools, and what of its state departs from how the page was written.
   class View {
-    constructor(table) {
+    constructor(table, packed = null) { // of a packed table (runs.js): rows that are no part of the page, and what shows a cell of them
       this.table = table;
+      this.packed = packed;
       this.id = table.id;
       this.columns = [...table.tHead.rows[0].cells].map((head, index) => ({
         index, title: words(head), numeric: head.classList.contains("num"), interval: "interval" in head.dataset, filter: head.dataset.filter,
       }));
-      const rows = [...table.tBodies[0].rows];
+      const rows = packed?.rows ?? [...table.tBodies[0].rows];
       this.total = rows.length;
       this.label = table.closest(".scroll").getAttribute("aria-label");
       this.filters = new Map();
@@ -121,7 +123,11 @@
       this.api = new DataTable(table, {
         autoWidth: false, order: [], ordering: rows.length >= SORTED, paging: rows.length > PAGED, pageLength: 100, lengthChange: false, info: rows.length > PAGED, orderClasses: false,
         layout: { topStart: null, topEnd: null, bottomStart: rows.length > PAGED ? "info" : null, bottomEnd: rows.length > PAGED ? "paging" : null },
-        columns: this.columns.map(({ numeric }, i) => ({ type: numeric && rows.every((row) => "order" in row.cells[i].dataset) ? "measured" : "words" })),
+        columns: this.columns.map(({ numeric }, i) => ({
+          type: numeric && rows.every((row) => "order" in row.cells[i].dataset) ? "measured" : "words",
+          ...(packed && { data: (row, kind) => (kind === "display" ? packed.shown(row.cells[i]) : row.cells[i].dataset.order ?? escaped(row.cells[i].textContent)), className: packed.names[i] }),
+        })),
+        ...(packed && { data: packed.rows, deferRender: true }),
         language: { zeroRecords: "No row is left by these filters", emptyTable: "None" },
       });
       const container = this.api.table().container();
@@ -132,6 +138,7 @@
         [...this.filters.values()].every(({ chosen, of }) => !chosen.size || chosen.has(of[row]))
         && (!this.query || this.query.toLowerCase().split(/\s+/).every((term) => texts[row].includes(term))));
       container.prepend(this.tools(texts));
+      container.querySelector("nav")?.setAttribute("aria-label", `Pages of the table: ${this.label}`);
       this.api.on("order", () => changed(this));
     }
 
@@ -233,7 +240,8 @@
 
     written(format) {
       const columns = this.columns.filter(({ index }) => this.api.column(index).visible());
-      const rows = this.api.rows({ search: "applied", order: "applied" }).indexes().toArray().map((row) => columns.map(({ index }) => this.api.cell(row, index).node()));
+      const cell = (row, index) => this.packed?.rows[row].cells[index] ?? this.api.cell(row, index).node();
+      const rows = this.api.rows({ search: "applied", order: "applied" }).indexes().toArray().map((row) => columns.map(({ index }) => cell(row, index)));
       return format.write(columns, rows, `${this.label.replace(/\s+/g, " ")}: ${words(document.head.querySelector("title"))}`);
     }
   }
@@ -313,7 +321,8 @@
       for (const menu of document.querySelectorAll(".tools details[open]")) if (!menu.contains(event.target)) menu.open = false;
     });
   }
-  const pages = (length) => { for (const view of views.values()) if (view.total > PAGED) view.api.page.len(length).draw(false); };
+  const pages = (length) => { for (const view of views.values()) if (view.total > PAGED && !view.packed) view.api.page.len(length).draw(false); };
   addEventListener("beforeprint", () => { printing = true; pages(-1); });
   addEventListener("afterprint", () => { printing = false; pages(100); });
+  window.reportTables = { add: (table, packed) => views.set(table.id, new View(table, packed)), make };
 })();

@@ -334,6 +334,18 @@ def test_on_a_phone_a_table_scrolls_in_its_frame_and_fingers_hit_its_tools(repor
     assert box["x"] >= 0 and box["x"] + box["width"] <= 360
 
 
+def test_on_paper_nothing_is_cut(report, opened):  # noqa: F811
+    extra = [
+        trial(rule, seed, 50.0 + seed, parent="a-search-with-a-long-name") for rule in ("searched", "fa", "random") for seed in (0, 1, 2)
+    ]
+    page = opened(report(extra=extra)[0], width=718)  # A4 with its margins
+    page.emulate_media(media="print")
+    page.evaluate("document.querySelectorAll('main details').forEach((one) => { one.open = true })")
+    wider = "(all) => all.filter((one) => one.firstElementChild.offsetWidth > one.clientWidth + 1).map((one) => one.firstElementChild.id)"
+    assert page.locator(".scroll").evaluate_all(wider) == []
+    assert page.locator(f"#{TABLE}").is_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_violation(report, opened, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")

@@ -1,0 +1,55 @@
+// Tables with a row a run, which are packed (long.py): unpacked when they are unfolded, or a link asks for them; tables.js does the rest.
+(() => {
+  "use strict";
+  const ID = /^(.*seed\d+)-(?:(.+)-)?([0-9a-f]{8})$/; // as writing.shortened has it
+
+  const unpack = async (text) => {
+    const bytes = Uint8Array.from(atob(text.trim()), (sign) => sign.charCodeAt(0));
+    return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
+  };
+
+  // A cell is what tables.js takes of a cell of the page: its text, and its numbers in full.
+  const row = (columns, i) => {
+    const cells = columns.map((column) => {
+      const dataset = {};
+      for (const part of ["order", "low", "high"]) if (column[part] && (part === "order" || column[part][i] !== "")) dataset[part] = column[part][i];
+      const text = column.texts[i];
+      return { column, dataset, text, textContent: column.rules?.[text]?.[0] ?? text };
+    });
+    return { cells, get textContent() { return cells.map((cell) => cell.textContent).join(" "); } };
+  };
+  const shown = ({ column, text, textContent }) => {
+    const { make } = window.reportTables;
+    if (column.kind === "command") return make("code", { tabindex: "0" }, text);
+    if (column.kind === "bad") return make("span", { class: text.replace("†", "") === "ok" ? false : "bad" }, text);
+    if (column.kind === "rule") return text ? make("span", {}, swatch(column.rules[text][1]), textContent) : "";
+    if (column.kind !== "run") return make("span", {}, text);
+    const [, head = text, settings, digest] = ID.exec(text) ?? [];
+    const parts = head.split("/").flatMap((part, i) => (i ? ["/", make("wbr"), part] : [part]));
+    return make("code", { title: text }, ...parts, ...(digest ? [make("span", { class: "folded" }, settings ? `-${settings}-` : "-"), digest] : []));
+  };
+  const swatch = (colour) => {
+    const found = window.reportTables.make("span", { class: "swatch" });
+    found.style.background = colour;
+    return found;
+  };
+
+  for (const script of document.querySelectorAll("script[data-table]")) {
+    const table = document.getElementById(script.dataset.table);
+    const folded = table.closest("details");
+    let begun = false;
+    const begin = async (state) => {
+      if (begun) return;
+      begun = true;
+      const columns = await unpack(script.textContent);
+      const names = columns.map((column) => (column.order ? "num" : column.kind));
+      window.reportTables.add(table, { rows: columns[0].texts.map((_text, i) => row(columns, i)), names, shown });
+      folded.querySelector("p.packed")?.remove();
+      if (state) location.hash = state; // once more, now that there is a table to read it
+    };
+    const asked = () => { if (location.hash.includes(`${table.id}.`)) begin(location.hash); };
+    folded.addEventListener("toggle", () => { if (folded.open) begin(""); });
+    addEventListener("hashchange", asked);
+    asked();
+  }
+})();
