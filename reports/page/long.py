@@ -105,9 +105,7 @@ def _made(results: tables.Results) -> Iterator[_Made]:
     entries = {entry["id"]: entry for entry in results.plan.get("tuning", [])}
     for id, run in results.tuning.items():
         e = entries[id]
-        yield _Made(
-            run, e.get("dataset", ""), e.get("network", ""), e.get("rules", ""), ", ".join(e.get("protocols", ())), e.get("seed")
-        )
+        yield _Made(run, e.get("dataset", ""), e.get("network", ""), e.get("rules", ""), ", ".join(e.get("protocols", ())), e.get("seed"))
     for block in results.blocks:
         for variant in block.variants:
             what = variant.dataset, variant.name, variant.rules, ", ".join(variant.protocols)
