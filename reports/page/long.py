@@ -20,6 +20,8 @@ from suite import store
 
 WRITTEN = 200  # rows that a page has without a script
 OWN = ("argv", "finished", "seed")  # of provenance: what every run has of its own
+MACHINE = ("device", "machine", "processor", "instructions", "threads")
+SELF_EVIDENT = ("device", "machine", "processor")
 WAYS = {TRUE: "true gradient", NONE: "no gradient", TRANSFER: "transfer"}
 DECODER = json.JSONDecoder()
 
@@ -149,7 +151,7 @@ def runs(results: tables.Results) -> Long:
         Column("95 % interval", [interval(each, ".2f") or "–" for each in ends], [each and each[0] for each in ends], ends),
         Column("time", ["–" if s is None else duration(s) for s in seconds], seconds),
         Column("memory, MiB", [_written(mib, 0) for mib in memory], memory),
-        Column("finished", [str(run.provenance.get("finished", "–")) for run in found]),
+        Column("finished, UTC", [_when(run) for run in found]),
         *_differing(found),
         Column("command", [command(str(run.provenance.get("argv", ""))) for run in found], kind="command"),
     ]
@@ -160,12 +162,28 @@ def _written(number: float | None, digits: int = 2) -> str:
     return "–" if number is None else fixed(number, digits)
 
 
+def _when(run: store.Run) -> str:
+    """2026-11-27T00:28:44+00:00 → 2026-11-27 00:28."""
+    said = str(run.provenance.get("finished", "–"))
+    return said[:16].replace("T", " ") if said.endswith("+00:00") else said
+
+
 def _differing(found: Sequence[store.Run]) -> Iterator[Column]:
-    """Yield what provenance says of each run, where it is not the same for all."""
-    for name in dict.fromkeys(name for run in found for name in run.provenance):
-        texts = [str(run.provenance.get(name, "–")) for run in found]
-        if name not in OWN and len(set(texts)) > 1:
-            yield Column(name.removeprefix("version_").replace("_", " "), texts, filter=name)
+    """Yield what provenance says of each run where it is not the same for all: of its machine, and of its code and libraries."""
+    names = dict.fromkeys(name for run in found for name in run.provenance if name not in OWN)
+    differ = [name for name in names if len({str(run.provenance.get(name, "")) for run in found}) > 1]
+    for title, chosen in (
+        ("machine", [name for name in differ if name in MACHINE]),
+        ("code", [name for name in differ if name not in MACHINE]),
+    ):
+        if chosen:
+            yield Column(title, [_told(run, chosen) for run in found], filter=title)
+
+
+def _told(run: store.Run, names: Sequence[str]) -> str:
+    said = [(name, str(run.provenance[name])) for name in names if name in run.provenance]
+    words = [value if name in SELF_EVIDENT else f"{name.removeprefix('version_').replace('_', ' ')} {value}" for name, value in said]
+    return "; ".join(words) or "–"
 
 
 def networks(results: tables.Results) -> Long:
