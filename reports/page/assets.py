@@ -39,7 +39,15 @@ def interpreter() -> str:
 
 STYLES = ("style.css", "tables.css", "charts.css", "compare.css", "runs.css")
 # Files, and what makes a script's text.
-SCRIPTS: tuple[str | Callable[[], str], ...] = ("page.js", "vendor/dataTables.min.js", "runs.js", "tables.js", vega, interpreter, "charts.js")
+SCRIPTS: tuple[str | Callable[[], str], ...] = (
+    "page.js",
+    "vendor/dataTables.min.js",
+    "runs.js",
+    "tables.js",
+    vega,
+    interpreter,
+    "charts.js",
+)
 
 
 def styles() -> Markup:

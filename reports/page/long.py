@@ -107,9 +107,7 @@ def _made(results: tables.Results) -> Iterator[_Made]:
     entries = {entry["id"]: entry for entry in results.plan.get("tuning", [])}
     for id, run in results.tuning.items():
         e = entries[id]
-        yield _Made(
-            run, e.get("dataset", ""), e.get("network", ""), e.get("rules", ""), ", ".join(e.get("protocols", ())), e.get("seed")
-        )
+        yield _Made(run, e.get("dataset", ""), e.get("network", ""), e.get("rules", ""), ", ".join(e.get("protocols", ())), e.get("seed"))
     for block in results.blocks:
         for variant in block.variants:
             what = variant.dataset, variant.name, variant.rules, ", ".join(variant.protocols)
@@ -127,7 +125,6 @@ def runs(results: tables.Results) -> Long:
     ends = [proportion(e, n) if e is not None and e == e and n else None for e, n in zip(errors, images, strict=True)]
     seconds = [float(run.timings["seconds"]) if "seconds" in run.timings else None for run in found]
     memory = [float(run.timings["peak_memory_mib"]) if "peak_memory_mib" in run.timings else None for run in found]
-    marks = ["†" if results.by_other_code([run]) else "" for run in found]
     again = [f"{each.seed} (of {each.again})" if each.again is not None else "" for each in made]
     counts: dict[str, int] = {}
     for run in found:
@@ -146,7 +143,7 @@ def runs(results: tables.Results) -> Long:
             [each.seed for each in made],
             filter="seed",
         ),
-        Column("status", [status(run.status) + mark for run, mark in zip(found, marks, strict=True)], filter="status", kind="bad"),
+        Column("status", [status(run.status) + _mark(results, run) for run in found], filter="status", kind="bad"),
         Column("test error, %", [_written(error) for error in errors], errors),
         Column("95 % interval", [interval(each, ".2f") or "–" for each in ends], [each and each[0] for each in ends], ends),
         Column("time", ["–" if s is None else duration(s) for s in seconds], seconds),
@@ -156,6 +153,10 @@ def runs(results: tables.Results) -> Long:
         Column("command", [command(str(run.provenance.get("argv", ""))) for run in found], kind="command"),
     ]
     return Long("runs", "Runs", tuple(column for column in columns if column), counts)
+
+
+def _mark(results: tables.Results, run: store.Run) -> str:
+    return "†" if results.by_other_code([run]) else ""
 
 
 def _written(number: float | None, digits: int = 2) -> str:
@@ -210,7 +211,7 @@ def verdicts(masked: Sequence[masking.Row]) -> Long:
     return Long("robustness-networks", "Every network's verdict", tuple(columns))
 
 
-def tests(masked: Sequence[masking.Row], protocols_differ: bool) -> Long:
+def tests(results: tables.Results, masked: Sequence[masking.Row]) -> Long:
     """Every test of whether a network's own gradient masks how easily it breaks."""
     found = [(row.variant, v.network, p, step) for row in masked for v in row.verdicts for p, step in v.tests]
     pairings, counted = [pairing for _, _, pairing, _ in found], ("own", "others", "only_others", "only_own", "images")
@@ -220,8 +221,13 @@ def tests(masked: Sequence[masking.Row], protocols_differ: bool) -> Long:
         Column("data", [variant.dataset for variant, *_ in found], filter="dataset"),
         Column("network", [variant.name for variant, *_ in found], filter="network"),
         Column("rules", [variant.rules for variant, *_ in found], filter="rule", kind="rule"),
-        Column("protocol", [", ".join(v.protocols) for v, *_ in found], filter="protocol") if protocols_differ else None,
-        Column("seed", [str(network.seed) for _, network, *_ in found], [network.seed for _, network, *_ in found], filter="seed"),
+        Column("protocol", [", ".join(v.protocols) for v, *_ in found], filter="protocol") if results.protocols_differ else None,
+        Column(
+            "seed",
+            [f"{network.seed}{_mark(results, network.run)}" for _, network, *_ in found],
+            [network.seed for _, network, *_ in found],
+            filter="seed",
+        ),
         Column("within", [pairing.budget.words for pairing in pairings]),
         Column("its own gradient against", [WAYS[pairing.kind] for pairing in pairings]),
         *(Column(title, [f"{n:,}" for n in of], of) for title, of in zip(titles, numbers, strict=True)),
