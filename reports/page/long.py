@@ -20,6 +20,8 @@ from suite import store
 
 WRITTEN = 200  # rows that a page has without a script
 OWN = ("argv", "finished", "seed")  # of provenance: what every run has of its own
+MACHINE = ("device", "machine", "processor", "instructions", "threads")
+SELF_EVIDENT = ("device", "machine", "processor")
 WAYS = {TRUE: "true gradient", NONE: "no gradient", TRANSFER: "transfer"}
 DECODER = json.JSONDecoder()
 
@@ -123,7 +125,6 @@ def runs(results: tables.Results) -> Long:
     ends = [proportion(e, n) if e is not None and e == e and n else None for e, n in zip(errors, images, strict=True)]
     seconds = [float(run.timings["seconds"]) if "seconds" in run.timings else None for run in found]
     memory = [float(run.timings["peak_memory_mib"]) if "peak_memory_mib" in run.timings else None for run in found]
-    marks = ["†" if results.by_other_code([run]) else "" for run in found]
     again = [f"{each.seed} (of {each.again})" if each.again is not None else "" for each in made]
     counts: dict[str, int] = {}
     for run in found:
@@ -142,28 +143,48 @@ def runs(results: tables.Results) -> Long:
             [each.seed for each in made],
             filter="seed",
         ),
-        Column("status", [status(run.status) + mark for run, mark in zip(found, marks, strict=True)], filter="status", kind="bad"),
+        Column("status", [status(run.status) + _mark(results, run) for run in found], filter="status", kind="bad"),
         Column("test error, %", [_written(error) for error in errors], errors),
         Column("95 % interval", [interval(each, ".2f") or "–" for each in ends], [each and each[0] for each in ends], ends),
         Column("time", ["–" if s is None else duration(s) for s in seconds], seconds),
         Column("memory, MiB", [_written(mib, 0) for mib in memory], memory),
-        Column("finished", [str(run.provenance.get("finished", "–")) for run in found]),
+        Column("finished, UTC", [_when(run) for run in found]),
         *_differing(found),
         Column("command", [command(str(run.provenance.get("argv", ""))) for run in found], kind="command"),
     ]
     return Long("runs", "Runs", tuple(column for column in columns if column), counts)
 
 
+def _mark(results: tables.Results, run: store.Run) -> str:
+    return "†" if results.by_other_code([run]) else ""
+
+
 def _written(number: float | None, digits: int = 2) -> str:
     return "–" if number is None else fixed(number, digits)
 
 
+def _when(run: store.Run) -> str:
+    """2026-11-27T00:28:44+00:00 → 2026-11-27 00:28."""
+    said = str(run.provenance.get("finished", "–"))
+    return said[:16].replace("T", " ") if said.endswith("+00:00") else said
+
+
 def _differing(found: Sequence[store.Run]) -> Iterator[Column]:
-    """Yield what provenance says of each run, where it is not the same for all."""
-    for name in dict.fromkeys(name for run in found for name in run.provenance):
-        texts = [str(run.provenance.get(name, "–")) for run in found]
-        if name not in OWN and len(set(texts)) > 1:
-            yield Column(name.removeprefix("version_").replace("_", " "), texts, filter=name)
+    """Yield what provenance says of each run where it is not the same for all: of its machine, and of its code and libraries."""
+    names = dict.fromkeys(name for run in found for name in run.provenance if name not in OWN)
+    differ = [name for name in names if len({str(run.provenance.get(name, "")) for run in found}) > 1]
+    for title, chosen in (
+        ("machine", [name for name in differ if name in MACHINE]),
+        ("code", [name for name in differ if name not in MACHINE]),
+    ):
+        if chosen:
+            yield Column(title, [_told(run, chosen) for run in found], filter=title)
+
+
+def _told(run: store.Run, names: Sequence[str]) -> str:
+    said = [(name, str(run.provenance[name])) for name in names if name in run.provenance]
+    words = [value if name in SELF_EVIDENT else f"{name.removeprefix('version_').replace('_', ' ')} {value}" for name, value in said]
+    return "; ".join(words) or "–"
 
 
 def networks(results: tables.Results) -> Long:
@@ -190,7 +211,7 @@ def verdicts(masked: Sequence[masking.Row]) -> Long:
     return Long("robustness-networks", "Every network's verdict", tuple(columns))
 
 
-def tests(masked: Sequence[masking.Row], protocols_differ: bool) -> Long:
+def tests(results: tables.Results, masked: Sequence[masking.Row]) -> Long:
     """Every test of whether a network's own gradient masks how easily it breaks."""
     found = [(row.variant, v.network, p, step) for row in masked for v in row.verdicts for p, step in v.tests]
     pairings, counted = [pairing for _, _, pairing, _ in found], ("own", "others", "only_others", "only_own", "images")
@@ -200,8 +221,13 @@ def tests(masked: Sequence[masking.Row], protocols_differ: bool) -> Long:
         Column("data", [variant.dataset for variant, *_ in found], filter="dataset"),
         Column("network", [variant.name for variant, *_ in found], filter="network"),
         Column("rules", [variant.rules for variant, *_ in found], filter="rule", kind="rule"),
-        Column("protocol", [", ".join(v.protocols) for v, *_ in found], filter="protocol") if protocols_differ else None,
-        Column("seed", [str(network.seed) for _, network, *_ in found], [network.seed for _, network, *_ in found], filter="seed"),
+        Column("protocol", [", ".join(v.protocols) for v, *_ in found], filter="protocol") if results.protocols_differ else None,
+        Column(
+            "seed",
+            [f"{network.seed}{_mark(results, network.run)}" for _, network, *_ in found],
+            [network.seed for _, network, *_ in found],
+            filter="seed",
+        ),
         Column("within", [pairing.budget.words for pairing in pairings]),
         Column("its own gradient against", [WAYS[pairing.kind] for pairing in pairings]),
         *(Column(title, [f"{n:,}" for n in of], of) for title, of in zip(titles, numbers, strict=True)),

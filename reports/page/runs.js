@@ -42,7 +42,7 @@
       if (begun) return;
       begun = true;
       const columns = await unpack(script.textContent);
-      const names = columns.map((column) => (column.order ? "num" : column.kind));
+      const names = columns.map((column) => (column.order ? "num" : column.kind === "bad" ? "" : column.kind));
       window.reportTables.add(table, { rows: columns[0].texts.map((_text, i) => row(columns, i)), names, shown });
       folded.querySelector("p.packed")?.remove();
       if (state) location.hash = state; // once more, now that there is a table to read it

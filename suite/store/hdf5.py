@@ -14,6 +14,7 @@ import numpy as np
 from h5py import h5a, h5d, h5g, h5o, h5s, h5t
 
 TEXT = h5py.string_dtype()
+EIGHT, REFERENCE = 8, 16  # bytes in the file, of a number and of where a text stands: its length, an address of 8, a number
 _REAL, _WHOLE, _TEXT = (h5t.py_create(np.dtype(kind)) for kind in ("f8", "i8", TEXT))
 
 
@@ -27,15 +28,15 @@ def attributes(group: h5py.Group) -> dict[str, Any]:
 def _attribute(group: h5py.Group, name: bytes) -> Any:
     attribute = h5a.open(group.id, name)
     kind = attribute.get_type()
-    if attribute.get_storage_size() == kind.get_size():  # one of it, and what is read into has room for no more
-        if kind.get_class() == h5t.STRING and kind.is_variable_str():
-            text: Any = np.empty((), TEXT)
-            attribute.read(text, _TEXT)
-            return text[()].decode("utf-8", "surrogateescape")
-        if kind in (_REAL, _WHOLE):
-            number = np.empty((), "f8" if kind.get_class() == h5t.FLOAT else "i8")
-            attribute.read(number, kind)
-            return number[()]
+    size, sort = attribute.get_storage_size(), kind.get_class()  # the size says whether it is one: what is read into has room for no more
+    if sort == h5t.STRING and size == REFERENCE and kind.is_variable_str():
+        text: Any = np.empty((), TEXT)
+        attribute.read(text, _TEXT)
+        return text[()].decode("utf-8", "surrogateescape")
+    if sort in (h5t.FLOAT, h5t.INTEGER) and size == EIGHT and kind in (_REAL, _WHOLE):
+        number = np.empty((), "f8" if sort == h5t.FLOAT else "i8")
+        attribute.read(number, kind)
+        return number[()]
     return group.attrs[name.decode()]
 
 
