@@ -44,7 +44,7 @@ def shows(page, rules, table=TABLE):
         page.wait_for_function(
             "([at, rules]) => [...document.querySelectorAll(at)].map((one) => one.textContent.trim()).join() === rules.join()",
             arg=[f"#{table} tbody tr td:nth-child(1)", rules],
-            timeout=5000,
+            timeout=120_000,
         )
     except Exception:
         assert cells.all_text_contents() == rules
