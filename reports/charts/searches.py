@@ -47,7 +47,11 @@ def searches(groups: Sequence[SearchGroup]) -> Markup:
 
 
 def alphas(groups: Sequence[SearchGroup]) -> Markup:
-    """Draw how far the mixture favours each rule by epoch, in both kinds of cell, mean over edges and seeds; nothing where no α is kept."""
+    """Draw how far the mixture favours each rule by epoch, in both kinds of cell, mean over edges and seeds; nothing where no α is kept.
+
+    Random search has none that moves, over epochs that may be many more than the others'.
+    """
+    groups = [group for group in groups if not group.method.startswith("random")]
     lines: list[Line] = []
     for group, label in _labelled(groups):
         runs = [run for run in group.runs.values() if "alphas/candidates" in run.arrays]
