@@ -44,6 +44,7 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
     words = ("si", "duration", "setting", "fixed", "interval", "p_value", "status", "full", "measured", "slug", "shortened")
     environment.filters |= {word: getattr(writing, word) for word in words}
     environment.filters |= {"metric": lambda name: attacked.metric_in_full(name, results.attacks)}
+    environment.filters |= {"packed": long.packed}
     comparisons = paper.compare(results)
     tried = rates.tried(results)
     tables_met, others = met.split(comparisons)
