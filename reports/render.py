@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a page is made in one go; looking through millions of values again and again finds nothing to free
     try:
         main()
     except (ValueError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -104,9 +105,14 @@ class Part:
         few = f"{counts[0]:,} to " if counts[0] < counts[-1] else ""
         return f"{few}{counts[-1]:,} image{'s' if counts[-1] != 1 else ''}"
 
+    @cached_property
+    def _tables(self) -> tuple[list[Table], list[Table]]:
+        compared, others = ([table for budget in each if (table := self._table(budget))] for each in budgets(self.planned))
+        return compared, others
+
     def tables(self, points: bool = False) -> list[Table]:
         """Return a table for every budget; with `points`, for those that only points of curves have."""
-        return [table for budget in budgets(self.planned)[points] if (table := self._table(budget))]
+        return self._tables[points]
 
     def grouped(self) -> list[list[Table]]:
         """Return the tables, those that follow each other together where they need one column each: pixels by their number."""

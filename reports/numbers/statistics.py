@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import special, stats
 
 from suite.power import INTERVAL_SEEDS, LEVEL, detectable
+
+
+@cache
+def quantile(level: float, n: int) -> float:
+    """Return t's upper quantile for a two-sided interval of n numbers at a level; thousands of intervals share a few."""
+    return float(stats.t.isf(level / 2, n - 1))
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Summary:
         """Where one more run like these would lie in 95 of 100 cases: mean ± t·s·√(1 + 1/n); None where too few seeds bound nothing."""
         if self.n < INTERVAL_SEEDS:
             return None
-        half = float(stats.t.isf(LEVEL / 2, self.n - 1)) * self.sd * math.sqrt(1 + 1 / self.n)
+        half = quantile(LEVEL, self.n) * self.sd * math.sqrt(1 + 1 / self.n)
         return self.mean - half, self.mean + half
 
     @property
@@ -39,7 +46,7 @@ class Summary:
         """The mean's t-interval (95 %); None where too few seeds bound nothing, or where all agree and there is no spread to go by."""
         if self.n < INTERVAL_SEEDS or self.sd < 1e-9:
             return None
-        half = float(stats.t.isf(LEVEL / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
+        half = quantile(LEVEL, self.n) * self.sd / math.sqrt(self.n)
         return self.mean - half, self.mean + half
 
     def __format__(self, digits: str) -> str:
@@ -79,7 +86,7 @@ class Difference:
         """Return the t-interval that leaves 0 out where p < `level`; None where there is none."""
         if not self.testable:
             return None
-        half = float(stats.t.isf(level / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
+        half = quantile(level, self.n) * self.sd / math.sqrt(self.n)
         return self.mean - half, self.mean + half
 
     def detectable(self, level: float = LEVEL) -> float:

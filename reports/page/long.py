@@ -55,8 +55,7 @@ class Long:
         """All of it as JSON, gzip and base64; nothing where it is written out."""
         if len(self) <= WRITTEN:
             return ""
-        text = json.dumps([_plain(column) for column in self.columns], ensure_ascii=False, separators=(",", ":"))
-        return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+        return _packed(json.dumps([_plain(column) for column in self.columns], ensure_ascii=False, separators=(",", ":")))
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
         """Yield the cells of every row."""
@@ -70,6 +69,15 @@ class Long:
                 }
                 for column in self.columns
             ]
+
+
+def packed(rows: str) -> str:
+    """Pack a table's rows as they are written; nothing if they are few."""
+    return _packed(rows) if rows.count("<tr>") > WRITTEN else ""
+
+
+def _packed(text: str) -> str:
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
 def _plain(column: Column) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -32,6 +33,7 @@ from reports.numbers import (
 from reports.page import assets, long
 
 HERE = Path(__file__).parent
+GENOTYPES = 100  # that are drawn
 
 
 def render(results: tables.Results, before: tables.Results | None = None) -> str:
@@ -42,12 +44,14 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
     words = ("si", "duration", "setting", "fixed", "interval", "p_value", "status", "full", "measured", "slug", "shortened")
     environment.filters |= {word: getattr(writing, word) for word in words}
     environment.filters |= {"metric": lambda name: attacked.metric_in_full(name, results.attacks)}
+    environment.filters |= {"packed": long.packed}
     comparisons = paper.compare(results)
     tried = rates.tried(results)
     tables_met, others = met.split(comparisons)
     tested, parts = claims.claims(results), robustness.parts(results)
     masked, missing = masking.verdicts(parts), gaps.gaps(results)
     found, more = findings.split(findings.findings(results, tested, masked, comparisons))
+    drawn, left_out = _drawn(results)
     scripts = assets.scripts()
     missed = [row for row in results.verdict if not row["kept"]]
     return environment.get_template("report.html.j2").render(
@@ -64,6 +68,8 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
         selected_on_test=any("selected on test" in str(run.metrics.get("test_error_of")) for run in results.runs),
         charts=charts,
         names=names,
+        genotypes=drawn,
+        genotypes_left_out=left_out,
         analyses=analyses,
         analysis_charts=analysis_charts,
         analysed=analyses.sections(results),
@@ -99,6 +105,15 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
         devices=_devices(results),
         seconds=sum(float(run.timings.get("seconds", 0)) for run in results.runs),
     )
+
+
+def _drawn(results: tables.Results) -> tuple[list[tuple[tables.SearchGroup, dict[int, Any]]], int]:
+    """Return each search's genotypes by seed, and how many are left out: beyond some hundred, searches show that of their first seed."""
+    found = [(group, cells) for group in results.searches if (cells := group.genotypes())]
+    total = sum(len(cells) for _, cells in found)
+    if total > GENOTYPES:
+        found = [(group, dict([next(iter(cells.items()))])) for group, cells in found[:GENOTYPES]]
+    return found, total - sum(len(cells) for _, cells in found)
 
 
 def _devices(results: tables.Results) -> list[str]:

@@ -5,7 +5,7 @@
 
   const unpack = async (text) => {
     const bytes = Uint8Array.from(atob(text.trim()), (sign) => sign.charCodeAt(0));
-    return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
   };
 
   // A cell is what tables.js takes of a cell of the page: its text, and its numbers in full.
@@ -41,9 +41,15 @@
     const begin = async (state) => {
       if (begun) return;
       begun = true;
-      const columns = await unpack(script.textContent);
-      const names = columns.map((column) => (column.order ? "num" : column.kind === "bad" ? "" : column.kind));
-      window.reportTables.add(table, { rows: columns[0].texts.map((_text, i) => row(columns, i)), names, shown });
+      const text = await unpack(script.textContent);
+      if ("written" in script.dataset) { // rows as the page would have them
+        table.tBodies[0].innerHTML = text;
+        window.reportTables.add(table);
+      } else {
+        const columns = JSON.parse(text);
+        const names = columns.map((column) => (column.order ? "num" : column.kind === "bad" ? "" : column.kind));
+        window.reportTables.add(table, { rows: columns[0].texts.map((_text, i) => row(columns, i)), names, shown });
+      }
       folded.querySelector("p.packed")?.remove();
       if (state) location.hash = state; // once more, now that there is a table to read it
     };
