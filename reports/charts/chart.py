@@ -162,7 +162,17 @@ class _Compiled:
 def _vega(spec: dict[str, Any]) -> dict[str, Any]:
     compiled: dict[str, Any] = vl_convert.vegalite_to_vega(spec)
     compiled.pop("$schema", None)
+    _hush(compiled["marks"])
     return compiled
+
+
+def _hush(marks: Sequence[dict[str, Any]]) -> None:
+    """Keep marks without words of their own, such as lines to read off by, from those who listen: they would be images without a text."""
+    for mark in marks:
+        if "marks" in mark:
+            _hush(mark["marks"])
+        elif "description" not in mark.get("encode", {}).get("update", {}):
+            mark["aria"] = False
 
 
 def _static(compiled: dict[str, Any], rows: Sequence[Row], values: Mapping[str, Any]) -> str:

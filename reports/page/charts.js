@@ -79,16 +79,21 @@
       logLevel: 1, // errors: a panel whose series are all switched off has no extent, and need not say so
       tooltip: show,
     });
-    await view.signal("hidden", [...state.off]).runAsync();
+    await hide(view, state.off);
     state.views.push(view);
     panel.classList.add("live");
+  };
+
+  const hide = async (view, off) => {
+    await view.signal("hidden", [...off]).runAsync();
+    for (const empty of view.container().querySelectorAll("g[role]:empty")) empty.removeAttribute("role"); // an image of nothing has no words
   };
 
   const update = (chart) => {
     const { off, views } = stateOf(chart);
     for (const button of chart.querySelectorAll(".legend button")) button.setAttribute("aria-pressed", String(!off.has(button.dataset.off)));
     for (const panel of chart.querySelectorAll(".panel[data-series]")) panel.hidden = off.has(panel.dataset.series);
-    for (const view of views) view.signal("hidden", [...off]).runAsync();
+    for (const view of views) hide(view, off);
   };
 
   const seen = new IntersectionObserver(

@@ -334,7 +334,7 @@ def test_on_a_phone_a_table_scrolls_in_its_frame_and_fingers_hit_its_tools(repor
     assert box["x"] >= 0 and box["x"] + box["width"] <= 360
 
 
-def test_on_paper_nothing_is_cut(report, opened):  # noqa: F811
+def test_on_paper_nothing_is_cut(report, opened):
     extra = [
         trial(rule, seed, 50.0 + seed, parent="a-search-with-a-long-name") for rule in ("searched", "fa", "random") for seed in (0, 1, 2)
     ]

@@ -235,8 +235,8 @@ def test_a_failing_job_ends_in_a_report_of_the_rest_and_the_same_line_again_in_t
     done = snakemake(tmp_path, *again)
     assert done.returncode == 0, done.stderr
     assert ran(done).count("train") == 1 and "FAILED" not in done.stderr and "missing" not in done.stderr
-    assert sorted(path.name for path in folder.iterdir()) == ["check.txt", "metrics.h5", "report.html"]
-    assert "missing" not in (folder / "report.html").read_text()
+    assert sorted(path.name for path in folder.iterdir()) == ["check.txt", "figures", "metrics.h5", "report.html", "summary.md"]
+    assert "results missing" not in (folder / "report.html").read_text()
     assert "Nothing to be done" in snakemake(tmp_path, *again).stderr
 
 
