@@ -182,7 +182,7 @@ def _differing(found: Sequence[store.Run]) -> Iterator[Column]:
     names = dict.fromkeys(name for run in found for name in run.provenance if name not in OWN)
     differ = [name for name in names if len({str(run.provenance.get(name, "")) for run in found}) > 1]
     for title, chosen in (
-        ("machine", [name for name in differ if name in MACHINE]),
+        ("machine", [name for name in MACHINE if name in differ]),
         ("code", [name for name in differ if name not in MACHINE]),
     ):
         if chosen:
