@@ -141,7 +141,7 @@ def test_the_papers_edge_offers_22(protocol, at_most):
 def test_multiply_adds_of_a_search_by_hand(searched):
     """1,433 images: halves of 717 and 716 or so; each weight step and α step three passes, and one to validate."""
     run = store.read(searched)
-    each = cost.supernet(SearchSpace(["fa", "usf"]), cost.Images(1, 8, 10), 2, 3, 2)
+    each = cost.supernet(SearchSpace(["fa", "usf"]), cost.Images(1, 8, 10), 2, 3, 2).flops
     trained, judged = run.metrics["images_trained"], run.metrics["images_judged"]
     assert trained + judged == pytest.approx(3 * 1433 / 2, abs=10)
     assert run.metrics["multiply_adds"] == (3 * trained + judged) * each
