@@ -33,9 +33,9 @@ class Column:
     title: str
     texts: Sequence[str]
     numbers: Sequence[float | None] | None = None
-    ends: Sequence[tuple[float, float] | None] | None = None  # of a column of intervals
+    ends: Sequence[tuple[float, float] | None] | None = None  # of the number's interval, or of a column of intervals
     filter: str = ""
-    kind: str = ""  # run, rule, command, words, bad (unless it is `ok`)
+    kind: str = ""  # run, rule, command, words, bad (unless it is `ok`), interval
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,9 @@ def runs(results: tables.Results) -> Long:
             filter="seed",
         ),
         Column("status", [status(run.status) + _mark(results, run) for run in found], filter="status", kind="bad"),
-        Column("test error, %", [_written(error) for error in errors], errors),
-        Column("95 % interval", [interval(each, ".2f") or "–" for each in ends], [each and each[0] for each in ends], ends),
+        Column(
+            "test error, %", [f"{_written(e)} {interval(each, '.2f')}".strip() for e, each in zip(errors, ends, strict=True)], errors, ends
+        ),
         Column("time", ["–" if s is None else duration(s) for s in seconds], seconds),
         Column("memory, MiB", [_written(mib, 0) for mib in memory], memory),
         Column("finished, UTC", [_when(run) for run in found]),
@@ -204,7 +205,9 @@ def networks(results: tables.Results) -> Long:
     columns = (
         Column("run", [run.id for run in found], kind="run"),
         Column("test error, %", [_written(error) for error in errors], errors),
-        Column("95 % interval", [interval(each, ".2f") or "–" for each in ends], [each and each[0] for each in ends], ends),
+        Column(
+            "95 % interval", [interval(each, ".2f") or "–" for each in ends], [each and each[0] for each in ends], ends, kind="interval"
+        ),
     )
     return Long("accuracy-networks", "Every network", columns)
 

@@ -79,12 +79,13 @@ def test_every_run_has_its_network_seed_status_and_times(metrics):
     shown = {head: cell.text for head, cell in ran.items()}
     assert shown | {"command": "", "run": ""} == shown | {
         "stage": "train", "data": "digits", "network": "resnet20", "rules": "FA", "seed": "7 (of 3)", "status": "ok",
-        "test error, %": "12.50", "time": "1.5 min", "memory, MiB": "512", "finished, UTC": "2026-11-27 00:28", "command": "", "run": "",
+        "test error, %": "12.50 [10.51, 14.71]", "time": "1.5 min", "memory, MiB": "512",
+        "finished, UTC": "2026-11-27 00:28", "command": "", "run": "",
     }  # fmt: skip
     assert shlex.split(shown["command"])[-1] == PARAMS
     # Clopper & Pearson, 125 of 1,000, by R's binom.test: 0.1051 to 0.1471
-    assert ran["95 % interval"].number("low") == pytest.approx(10.51, abs=0.01)
-    assert ran["95 % interval"].number("high") == pytest.approx(14.71, abs=0.01)
+    assert ran["test error, %"].number("low") == pytest.approx(10.51, abs=0.01)
+    assert ran["test error, %"].number("high") == pytest.approx(14.71, abs=0.01)
     assert attacked["test error, %"].text == "–" and attacked["stage"].text == "evaluation"
 
 

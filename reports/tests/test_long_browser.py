@@ -66,7 +66,7 @@ def test_runs_are_filtered_sorted_and_linked(report, opened):
     tools(page).get_by_role("button", name="reset").click()
     page.locator("#runs thead th", has_text="test error").locator(".dt-column-order").click()
     shown = page.locator("#runs tbody tr td:nth-child(8)").all_inner_texts()
-    assert shown == sorted(shown, key=float) and "–" not in shown
+    assert shown == sorted(shown, key=lambda words: float(words.split()[0])) and "–" not in shown
     state = page.evaluate("location.hash").removeprefix("#")
     again = opened(report[1], state)
     again.locator("#runs tbody tr").first.wait_for()
@@ -85,7 +85,7 @@ def test_without_a_script_there_is_a_line_and_no_empty_table(report, opened):
     page.locator("summary", has_text="Runs:").click()
     assert page.locator("p.counts").is_visible() and "275 runs: 15 search ok" in page.locator("p.counts").inner_text()
     assert not page.locator("#runs").is_visible()
-    assert page.locator("tbody tr").count() < 400
+    assert page.locator("tbody tr:visible").count() < 7 * 26  # of 26 networks and rules, in a few tables
 
 
 @pytest.mark.parametrize("width", [360, 1000, 1920])

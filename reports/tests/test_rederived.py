@@ -311,12 +311,12 @@ def test_every_run_is_in_the_page_with_its_numbers_and_its_command(both):
         columns = dict(zip(page.tables["runs"].heads, page.packed["runs"], strict=True))
         number = {head: column.get("order") for head, column in columns.items()}
         text = {head: column["texts"] for head, column in columns.items()}
-        low = columns["95 % interval"]["low"]
+        low = columns["test error, %"]["low"]
     else:
         records = page.tables["runs"].records()
         text = {head: [record[head].text for record in records] for head in records[0]}
         number = {head: [record[head].attributes.get("data-order", "") for record in records] for head in records[0]}
-        low = [record["95 % interval"].attributes.get("data-low", "") for record in records]
+        low = [record["test error, %"].attributes.get("data-low", "") for record in records]
     assert len(text["run"]) == len(runs) and len(set(zip(text["run"], text["stage"], strict=True))) == len(runs)
     by = {(node.attrs["id"], node.attrs["stage"]): node for node in runs.values()}
     for i, key in enumerate(zip(text["run"], text["stage"], strict=True)):
