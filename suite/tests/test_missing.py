@@ -150,7 +150,7 @@ def test_a_missing_trial_has_its_row_with_dashes_in_the_table_of_its_kind(folder
     assert all(run.startswith("trial/digits/eg-bio/searched/") for _, run, _ in missing)
     assert "3 of 5 bounds kept" in lines[-1]
     page = shown(folder)
-    assert "Networks from genotypes on digits" in page and "eg-bio, searched – 0" in page and "1 of 2 trained networks" in page
+    assert "Networks from genotypes on digits" in page and "eg-bio searched – 0" in page and "1 of 2 trained networks" in page
 
 
 def test_a_missing_search_takes_its_trials_with_it(folder):

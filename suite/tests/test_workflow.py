@@ -253,7 +253,11 @@ def test_a_damaged_data_set_is_named_with_the_jobs_log(tmp_path):
     done = snakemake(tmp_path, "--config", "benchmark=one.yaml")
     assert done.returncode == 1
     failed, cause, log = following(done, "FAILED")
-    assert failed.startswith("FAILED  train  digits resnet20 fa seed 0") and cause.startswith("  suite.run: data/digits.h5: ") and (tmp_path / log.removeprefix("  log: ")).is_file()
+    assert (
+        failed.startswith("FAILED  train  digits resnet20 fa seed 0")
+        and cause.startswith("  suite.run: data/digits.h5: ")
+        and (tmp_path / log.removeprefix("  log: ")).is_file()
+    )
     assert len(done.stderr.splitlines()) < 10 and max(map(len, done.stderr.splitlines())) <= 200
 
 
