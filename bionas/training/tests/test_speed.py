@@ -89,7 +89,8 @@ def test_a_step_is_one_graph(make):
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
-def test_inductor_compiles_a_step():
+def test_inductor_compiles_a_step(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # which is else shared with whoever compiles on this machine
     model = net("usf")
     for found, expected in zip(step(model, training_forward(model, "float32", compile="inductor")), exact(lambda: net("usf")), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
