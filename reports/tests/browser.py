@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,15 @@ import pytest
 
 CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 WHY_NOT = "needs Chromium" if CHROMIUM is None else ""
+
+
+def eventually(found: Callable[[], Any], wanted: Any, patience: float = 120.0) -> bool:
+    """Whether `found()` becomes `wanted`: a page sorts, unpacks and follows its address a moment after it was told to."""
+    end = time.monotonic() + patience
+    while (last := found()) != wanted:
+        assert time.monotonic() < end, f"{last!r} instead of {wanted!r} after {patience:g} s"
+        time.sleep(0.05)
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import pytest
 
 from reports import render
+from reports.tests.browser import eventually
 from reports.tests.test_claims import named
 from reports.tests.test_reports import TRIALS, metrics, search, trial
 
@@ -96,6 +97,15 @@ def test_without_storage_there_is_no_error_and_the_choice_holds_for_the_page(sho
     assert background(page) != WHITE
 
 
+def under_the_bar(page, name, width):
+    """Whether a section's heading is right under the contents (or beside them), and its link in sight."""
+    heading = page.locator(f"#{name.lower()}").bounding_box()
+    bar = page.locator("#contents").bounding_box()
+    link = page.locator("#contents [aria-current]").bounding_box()
+    over = bar["y"] + bar["height"] if width < 1740 else 0
+    return over <= heading["y"] < 400 and 0 <= link["x"] and link["x"] + link["width"] <= width
+
+
 @pytest.mark.parametrize("width", [360, 1280, 1920])
 def test_contents_follow_what_is_read_and_their_links_lead_under_the_bar(shown, width):
     page = shown(width)
@@ -104,12 +114,7 @@ def test_contents_follow_what_is_read_and_their_links_lead_under_the_bar(shown, 
         page.locator("#contents a", has_text=name).click()
         page.wait_for_function(f"document.querySelector('#contents [aria-current]')?.textContent === '{name}'")
         assert current.count() == 1
-        heading = page.locator(f"#{name.lower()}").bounding_box()
-        bar = page.locator("#contents").bounding_box()
-        over = bar["y"] + bar["height"] if width < 1740 else 0
-        assert over <= heading["y"] < 400
-        link = current.bounding_box()
-        assert link["x"] >= 0 and link["x"] + link["width"] <= width  # in sight
+        assert eventually(lambda name=name: under_the_bar(page, name, width), True)
     if width == 1920:
         assert page.locator("main").bounding_box()["x"] >= page.locator("#contents").bounding_box()["x"] + 150
         assert page.locator("main").bounding_box()["width"] >= 1450

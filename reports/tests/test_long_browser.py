@@ -10,6 +10,7 @@ import pytest
 from reports.numbers import tables
 from reports.page.page import render
 from reports.tests import big
+from reports.tests.browser import eventually
 from suite import store
 
 pytestmark = pytest.mark.browser
@@ -56,28 +57,34 @@ def test_what_is_exported_is_what_the_file_holds(report, opened):
         assert row["command"].startswith("python -m suite.run ") and run.id in row["command"]
 
 
+def cells(page, column):
+    return page.locator(f"#runs tbody tr td:nth-child({column})").all_inner_texts()
+
+
 def test_runs_are_filtered_sorted_and_linked(report, opened):
     page = unfolded(opened(report[1]))
-    assert page.locator("#runs tbody tr").count() == 100  # of its pages the first
+    rows = page.locator("#runs tbody tr")
+    assert rows.count() == 100  # of its pages the first
     tools(page).locator("summary", has_text="status").click()
     tools(page).get_by_label("diverged", exact=True).check()
     page.keyboard.press("Escape")
-    assert page.locator("#runs tbody tr").count() == 1
+    assert eventually(rows.count, 1)
     tools(page).get_by_role("button", name="reset").click()
-    page.locator("#runs thead th", has_text="test error").locator(".dt-column-order").click()
-    shown = page.locator("#runs tbody tr td:nth-child(8)").all_inner_texts()
-    assert shown == sorted(shown, key=lambda words: float(words.split()[0])) and "–" not in shown
+    assert eventually(rows.count, 100)
+    head = page.locator("#runs thead th", has_text="test error")
+    head.locator(".dt-column-order").click()
+    assert eventually(lambda: head.get_attribute("aria-sort"), "ascending")
+    shown = cells(page, 8)
+    assert "–" not in shown and shown == sorted(shown, key=lambda words: float(words.split()[0]))
     state = page.evaluate("location.hash").removeprefix("#")
     again = opened(report[1], state)
-    again.locator("#runs tbody tr").first.wait_for()
-    assert again.locator("#runs tbody tr td:nth-child(8)").all_inner_texts() == shown
+    assert eventually(lambda: cells(again, 8), shown)
     assert again.locator("#runs").is_visible() and again.evaluate("location.hash") == f"#{state}"
 
 
 def test_a_link_to_a_filter_opens_and_filters(report, opened):
     page = opened(report[1], f"runs.rule={quote('uSF')}&runs.stage=train")
-    page.locator("#runs tbody tr").first.wait_for()
-    assert set(page.locator("#runs tbody tr td:nth-child(5)").all_inner_texts()) == {"uSF"}
+    assert eventually(lambda: set(cells(page, 5)), {"uSF"})
 
 
 def test_without_a_script_there_is_a_line_and_no_empty_table(report, opened):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from reports import render
+from reports.tests.browser import eventually
 from reports.tests.test_reports import metrics, search, trial  # noqa: F401
 
 pytestmark = pytest.mark.browser
@@ -38,18 +39,9 @@ def report(metrics, tmp_path):  # noqa: F811
 
 
 def shows(page, rules, table=TABLE):
-    """Wait until the rows, from above, are of these rules: a browser sorts a moment after the click."""
+    """Whether the rows, from above, are of these rules."""
     cells = page.locator(f"#{table} tbody tr td:nth-child(1)")
-    try:
-        page.wait_for_function(
-            "([at, rules]) => [...document.querySelectorAll(at)].map((one) => one.textContent.trim()).join() === rules.join()",
-            arg=[f"#{table} tbody tr td:nth-child(1)", rules],
-            timeout=120_000,
-        )
-    except Exception:
-        assert cells.all_text_contents() == rules
-        raise
-    return True
+    return eventually(lambda: [text.strip() for text in cells.all_text_contents()], rules)
 
 
 def tools(page, table):
@@ -290,8 +282,7 @@ def test_a_long_table_is_searched_and_a_very_long_one_has_pages_but_on_paper(met
     tools(page, "accuracy-networks").get_by_role("searchbox").fill("seed22")
     assert table.count() == 11  # 22 and 220 to 229
     again = opened(page_file, page.evaluate("location.hash").removeprefix("#"))
-    again.locator("#accuracy-networks tbody tr").first.wait_for()
-    assert again.locator("#accuracy-networks tbody tr").count() == 11
+    assert eventually(again.locator("#accuracy-networks tbody tr").count, 11)
     assert again.locator("#accuracy-networks").is_visible()  # what a link is to is unfolded
 
 
