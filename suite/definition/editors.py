@@ -90,7 +90,9 @@ def _attack(name: str) -> dict[str, Any]:
 def _kind(kind: tuple[str, ...] | type) -> dict[str, Any]:
     if isinstance(kind, tuple):
         return {"enum": list(kind)}
-    return {bool: {"type": "boolean"}, int: {"type": "integer", "minimum": 1}, float: {"type": "number", "minimum": 0}}[kind]
+    if kind is bool:
+        return {"type": "boolean"}
+    return {"type": "integer", "minimum": 1} if kind is int else {"type": "number", "minimum": 0}
 
 
 def _referring(node: Any, shared: dict[str, Any]) -> Any:

@@ -41,7 +41,7 @@ def read(*files: str | Path) -> pandas.DataFrame:
 
     rows = []
     for file, group, run, whole in _runs(files):
-        said = {"stage": run.stage, "status": run.status, "file": str(file)}
+        said: dict[str, Any] = {"stage": run.stage, "status": run.status, "file": str(file)}
         said |= {name: whole.get(name) for name in ("device", "threads", "parent")}
         settings = {f"settings.{name}": _cell(value) for name, value in whole.get("settings", {}).items()}
         timings = {f"timings.{name}": value for name, value in hdf5.attributes(group["timings"]).items()}

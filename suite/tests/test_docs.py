@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 import yaml
 
 from suite import plan
@@ -28,13 +29,13 @@ PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docker/READ
 
 # Commands whose line holds the word are not run here, because …
 NOT_RUN = {
+    "suite.plan paper": "it counts the memory of large supernets, for a minute; suite/tests/test_paper.py plans the paper",
     "pip install": "it installs; .ci/run runs the README's lines as they stand",
     "pre-commit": "it changes a repository's hooks; .ci/run runs the linters",
     "snakemake": "it takes minutes; suite/tests/test_workflow.py runs the workflow, .ci/run the demo at size=tiny",
     "pytest": "it is what runs this",
     "apptainer": "needs Apptainer; docker/verify.sh builds the image",
     "docker ": "needs Docker; docker/verify.sh builds the image",
-    "suite.confirm": "it runs a benchmark twice; suite/tests/test_confirm.py runs it",
 }
 # What an example takes as known that stands in its page as words.
 GIVEN = {
@@ -45,7 +46,7 @@ GIVEN = {
 WHOLE = {
     "name": "part",
     "about": "a part of a definition",
-    "datasets": ["digits"],
+    "datasets": ["fashion_mnist"],
     "models": {"names": ["resnet20"], "rules": ["bp", "fa"]},
 }
 DEMO = {("darts-bio", "searched"), ("resnet20", "brsf"), ("resnet20", "bp")}
@@ -106,6 +107,7 @@ def folder(tmp_path_factory, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(e.language == "python" for e in examples(page))], ids=name)
 def test_python_does_what_the_page_says(page, folder):
+    torch.set_num_threads(1)  # tests run one process a core
     place = str(page.relative_to(ROOT))
     space = {"__name__": "page"}
     exec(GIVEN.get(place, ""), space)

@@ -28,7 +28,7 @@ search:
     settings:
       {epochs: 2, batch_size: 256, channels: 2, cells: 3, nodes: 1, warmup: 1, restarts: 2, population: 4, generations: 1, images: 400}
 cells:
-  - rules: [shuffled, bp]
+  - rules: [shuffled]
     settings: &short {epochs: 1, batch_size: 256, channels: 2, cells: 3, cutout: 0}
     tune: {lr: [0.1, 0.2]}
   - rules: [searched]

@@ -179,6 +179,21 @@ def test_a_compiled_model_is_one_graph_that_is_not_made_anew_when_weights_move(b
     assert counter.frame_count == 1
 
 
+@pytest.mark.parametrize("method", ["darts", "random"])
+def test_our_own_searches_say_nothing(method):
+    from bionas.tests import helpers
+
+    _, step = helpers.search(method, rules=["brsf", "fa"], side=8, device="cpu")
+    assert said(step, 2 * MOVES) == []
+
+
+def test_our_own_training_says_nothing():
+    from bionas.tests import helpers
+
+    _, step = helpers.training("cells", "brsf", side=8, device="cpu")
+    assert said(step, 2 * MOVES) == []
+
+
 @pytest.mark.parametrize("fused", [True, False])
 def test_a_supernets_user_is_told_too(fused):
     from bionas.space import SearchSpace
