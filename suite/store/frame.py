@@ -95,7 +95,8 @@ def _runs(files: Iterable[str | Path]) -> Iterator[tuple[Path, h5py.Group, Run, 
             known = {f"{kind}/{entry['id']}": entry for kind, entry in _entries(plan)}
             for group in groups(content):
                 run = read_group(group, brief=True)
-                yield file, group, run, known[f"{'search' if run.stage == 'search' else 'trial'}/{run.id}"]
+                own = {} if run.stage == "evaluation" else run.params
+                yield file, group, run, known.get(f"{'search' if run.stage == 'search' else 'trial'}/{run.id}", {**own})
 
 
 def _entries(plan: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
