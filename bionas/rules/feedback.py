@@ -9,10 +9,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bionas import catalog
 from bionas.rules.drawing import Draw, Streams
+from bionas.rules.forgotten import Watch
 from bionas.rules.table import Rule
 
 SCALES = ("init_std", "none", "rms")  # of uSF's B: the initialiser's std (biotorch), 1 (equation 4), the weight's root mean square
@@ -33,6 +35,8 @@ class FeedbackOwner(nn.Module):
         self.redraw = catalog.choose("brsf_redraw", redraw, REDRAWS)
         self.exact = False  # B := W, see true_gradient
         self.streams: Streams | None = None  # of what is drawn anew at every forward
+        self.watch = Watch()
+        self.watched = self.redraw == "update" and self.redraws
         self.reseed(0, "")
 
     def draws(self) -> Iterator[Draw]:
@@ -67,6 +71,11 @@ class FeedbackOwner(nn.Module):
             self.update += 1
             if self.redraws:
                 self.streams = redrawn(self.streams, [self])
+
+    def look(self, weight: Tensor) -> None:
+        """In training, see whether updates are counted; a traced graph does not look."""
+        if self.watched and self.training and not torch.compiler.is_compiling():
+            self.watch.look(self.name, self.update, weight._version)
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"seed": self.seed, "name": self.name, "update": self.update}

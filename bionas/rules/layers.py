@@ -97,6 +97,7 @@ class RuleLayer(FeedbackOwner):
             weight = self.weight.detach()
             if self.exact:
                 return weight
+            self.look(weight)
             R = self._scale(weight) if self.drawn == "scale" else self.R
             return self.law.feedback(weight, R)
 

@@ -11,6 +11,7 @@ from torch import nn
 from bionas.rules.direct import Output
 from bionas.rules.drawing import Streams
 from bionas.rules.feedback import FeedbackOwner, redrawn
+from bionas.rules.forgotten import Watch
 from bionas.rules.layers import RuleLayer
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -23,8 +24,10 @@ def feedback_owners(model: nn.Module) -> Iterator[tuple[str, FeedbackOwner]]:
 
 def seed_feedback(model: Model, seed: int) -> Model:
     """Give every rule layer its qualified name and the seed, and draw its R at update 0."""
+    watch = Watch()  # one, so that it is said once
     for name, layer in feedback_owners(model):
         layer.reseed(seed, name)
+        layer.watch = watch
     return model
 
 

@@ -96,6 +96,7 @@ class Bank(FeedbackOwner):
 
     def magnitudes(self) -> Tensor:
         """Return R, up to date."""
+        self.look(self.weight)
         if self.scale == "rms":
             self._rescale()
         return self.R
