@@ -1,6 +1,7 @@
 """R as a function: of (seed, layer name, update, element), and no generator's state.
 
-So accumulation, checkpointing, resuming and replicas agree, and evaluation draws nothing. R is a buffer: never trained, never counted.
+So accumulation, checkpointing, resuming and replicas agree, and evaluation draws nothing. R is a buffer: no gradient reaches it, and it is
+not counted among the parameters. Where B learns, R and its velocity are state: they start as drawn, and `learning` moves them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class FeedbackOwner(nn.Module):
     """What every module with feedback shares, a layer or a bank of them: the settings of R, its seed, and its update count."""
 
     rules: tuple[str, ...]
+    weight: Tensor
     R: Tensor | None
+    velocity: Tensor | None  # of R, where a rule learns its B
 
     def set_feedback(self, scale: str, init: str, redraw: str) -> None:
         self.scale = catalog.choose("scale", scale, SCALES)
@@ -36,16 +39,24 @@ class FeedbackOwner(nn.Module):
         self.exact = False  # B := W, see true_gradient
         self.streams: Streams | None = None  # of what is drawn anew at every forward
         self.watch = Watch()
-        self.watched = self.redraw == "update" and self.redraws
+        self.watched = self.redraw == "update" and any(law.redraw or law.learns for law in map(self.definition, self.rules))
         self.reseed(0, "")
 
     def draws(self) -> Iterator[Draw]:
         """Yield what is drawn into R, for every rule that draws."""
         raise NotImplementedError
 
+    @torch.no_grad()
     def draw(self) -> None:
-        """Draw R for this seed and name, at update 0."""
+        """Draw R for this seed and name, at update 0. Of a B that learns, from the weight as it is now."""
         Streams([self], redrawn=False).draw()
+        for W, R, velocity in self.learned():
+            R.copy_(W - R)
+            velocity.zero_()
+
+    def learned(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield (W, R, velocity) of every rule whose B learns."""
+        raise NotImplementedError
 
     def banked(self) -> Iterator[tuple[str, Tensor]]:
         """Yield (name, weight) of layers that are no modules of their own."""

@@ -1,7 +1,7 @@
-"""Whoever forgets `advance` is told: under brSF, weights that move while no update is counted make it frSF, and nothing else would show.
+"""Whoever forgets `advance` is told: where no update is counted, brSF is frSF, and KP does not learn its feedback; nothing else would show.
 
-A tensor counts its own changes (`_version`), on the host, whatever optimiser makes them. A layer that draws anew after every update looks
-at that number when its feedback is asked for in training. An update that was counted since starts anew, so that neither accumulated
+A tensor counts its own changes (`_version`), on the host, whatever optimiser makes them. A layer whose feedback changes with every update
+looks at that number when its feedback is asked for in training. An update that was counted since starts anew, so that neither accumulated
 gradients nor a step that moves weights there and back (SAM) say anything; nor do evaluation and attacks, which are not training.
 """
 
@@ -29,7 +29,7 @@ class Watch:
         if moves == MOVES:
             self.told = True
             warnings.warn(
-                f"brsf: weights moved {MOVES} times and no update was counted, so that the feedback is drawn once, as under frsf; "
-                "call bionas.advance(model) after every optimiser step",
+                f"advance: weights moved {MOVES} times and no update was counted, so that feedback stays that should change with each; "
+                "call bionas.advance(model, optimiser) after every optimiser step",
                 stacklevel=2,
             )

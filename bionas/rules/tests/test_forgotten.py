@@ -1,4 +1,4 @@
-"""Who forgets `advance` under brSF is told, once; who does not is left alone."""
+"""Who forgets `advance` under brSF or KP is told, once; who does not is left alone."""
 
 import copy
 import shutil
@@ -49,12 +49,12 @@ def training(model, counts, optimiser=torch.optim.SGD):
     return step
 
 
-@pytest.mark.parametrize("optimiser", [torch.optim.SGD, torch.optim.Adam])
-def test_who_forgets_is_told_once_in_one_line_that_says_what_to_do(optimiser):
-    step = training(net(), counts=False, optimiser=optimiser)
+@pytest.mark.parametrize(("rule", "optimiser"), [("brsf", torch.optim.SGD), ("brsf", torch.optim.Adam), ("kp", torch.optim.SGD)])
+def test_who_forgets_is_told_once_in_one_line_that_says_what_to_do(rule, optimiser):
+    step = training(net(rule), counts=False, optimiser=optimiser)
     assert said(step, MOVES) == []  # the first pass has seen no move yet
     (line,) = said(step, 1)
-    assert "brsf" in line and "bionas.advance(model) after every optimiser step" in line and "\n" not in line
+    assert "bionas.advance(model, optimiser) after every optimiser step" in line and "\n" not in line
     assert said(step, 3 * MOVES) == []
 
 
