@@ -131,7 +131,7 @@ def demand(needs: Mapping[str, str]) -> None:
     """Raise ValueError with one line unless these plugins are here, in these versions and in order."""
     for package, version in needs.items():
         if (here := installed().get(package)) != version:
-            remedy = "install that; for jobs in a container, add it to docker/plugins.txt and rebuild the image"
+            remedy = "install that one; for jobs in a container, add it to docker/plugins.txt and rebuild the image"
             raise ValueError(f"needs plugin {package} {version}; here is {here or 'none'}; {remedy}")
         if package in WRONG:
             raise ValueError(WRONG[package])
@@ -185,6 +185,8 @@ def _unfit(added: Added, thing: Any) -> Iterator[str]:
     if added.kind == "rules":
         if not isinstance(thing, import_module("bionas.rules.table").Rule):
             yield f"is of type {type(thing).__name__}; allowed: a bionas.rules.table.Rule"
+        elif thing.draw == "direct":
+            yield "draws `direct`, as a rule of whole networks does; allowed: one that a layer follows by itself"
     elif added.kind == "searchers":
         if missing := [name for name in METHOD if not hasattr(thing, name)]:
             yield f"has no {', '.join(missing)}; allowed: a module with {', '.join(METHOD)}"

@@ -143,7 +143,7 @@ def test_a_run_names_the_packages_of_what_it_uses_and_no_others(installed):
     [
         (
             {"roe": "1.0"},
-            "needs plugin roe 1.0; here is none; install that; for jobs in a container, add it to docker/plugins.txt and rebuild",
+            "needs plugin roe 1.0; here is none; install that one; for jobs in a container, add it to docker/plugins.txt and rebuild",
         ),
         ({"doe": "1.4"}, "needs plugin doe 1.4; here is 1.5; "),
         ({"doe": "1.5"}, "plugin doe 1.5: entry point 'bp' of bionas.rules: the name is taken here"),
@@ -162,6 +162,11 @@ def test_a_job_demands_them_in_that_version_and_in_order(installed, needs, words
     [
         ("rules", "raise OSError('no')", "strange:MINE cannot be imported (OSError: no); allowed: a rule"),
         ("rules", "MINE = 3", "strange:MINE is of type int; allowed: a bionas.rules.table.Rule"),
+        (
+            "rules",
+            "from bionas.rules.table import DFA as MINE",
+            "strange:MINE draws `direct`, as a rule of whole networks does; allowed: one that a layer follows by itself",
+        ),
         ("models", "MINE = 3", "strange:MINE is of type int; allowed: a function or a class"),
     ],
 )

@@ -182,7 +182,7 @@ def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: li
                     skipped[f"{network} {rules}"] = "no search found it whose α could be permuted, or whose space drawn from"
                     continue
                 if parent and not catalog.searcher(parent.method).mixes and rules == "uninformed":
-                    skipped[f"{network} uninformed"] = "random search moves no α; `random` is its genotype without a ranking"
+                    skipped[f"{network} uninformed"] = f"{parent.method} search moves no α; `random` is its genotype without a ranking"
                     continue
                 if parent and parent.rule_set == (rules,) and "searched" in cells.rules and _as_searched(rules, merged):
                     skipped[f"{network} under {rules}"] = "that is the network as searched"

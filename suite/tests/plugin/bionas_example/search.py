@@ -21,7 +21,7 @@ class Settings:
 
 def prepare(state, settings):
     """Give the state what this method keeps in it: all that a checkpoint needs beside weights and curves, in plain types."""
-    state.extra = {"judged": 0, "since": 0, "best": "", "accuracy": -1.0}
+    state.extra = {"judged": 0, "since": 0, "found": "", "accuracy": -1.0}
 
 
 def search(state, data, weights, settings):
@@ -36,16 +36,16 @@ def search(state, data, weights, settings):
         yield state
     while state.status == "ok" and kept["judged"] < settings.candidates and kept["since"] < settings.patience:
         drawn = random_genotype(supernet.space, supernet.nodes, derive(data.seed, "candidate", kept["judged"]))
-        if kept["best"]:
-            best = Genotype.from_json(kept["best"])
+        if kept["found"]:
+            best = Genotype.from_json(kept["found"])
             drawn = Genotype(drawn.normal, best.reduce) if kept["judged"] % 2 else Genotype(best.normal, drawn.reduce)
-        found = accuracy(state, data, drawn)
+        judged = accuracy(state, data, drawn)
         state.passes["judged"] += len(data.held_out)
         kept["since"] += 1
-        if found > kept["accuracy"]:
-            kept.update(best=drawn.to_json(), accuracy=found, since=0)
+        if judged > kept["accuracy"]:
+            kept.update(found=drawn.to_json(), accuracy=judged, since=0)
         kept["judged"] += 1
         yield state
     if state.status == "ok":
-        state.genotype = kept["best"]
+        state.genotype = kept["found"]
         state.curves["val_accuracy"][-1] = kept["accuracy"]
