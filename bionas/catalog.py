@@ -182,10 +182,11 @@ _SETTINGS = {name for searcher in SEARCHERS.values() for name in searcher.settin
 RULES |= plugins.found("rules", (*RULES, *NETWORK_RULES, *ASSIGNMENTS))
 MODELS |= plugins.found("models", (*MODELS, *GENOTYPES))
 ATTACKS |= plugins.found("attacks", ATTACKS, Attack, lambda attack: attack.mistakes(KINDS))
-SEARCHERS |= plugins.found("searchers", SEARCHERS, Searcher, lambda searcher: searcher.mistakes(_SETTINGS))
+_SEARCHERS = plugins.found("searchers", SEARCHERS, Searcher, lambda searcher: searcher.mistakes(_SETTINGS))
 
 # Random search again, with as many epochs as make the multiply-adds of DARTS: a path costs about a twentieth of the mixture.
-METHODS = (*SEARCHERS, "random-work")
+METHODS = (*SEARCHERS, "random-work", *_SEARCHERS)
+SEARCHERS |= _SEARCHERS
 
 
 def parameters(attack: str, preset: str, **overrides: Any) -> dict[str, Any]:
