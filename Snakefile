@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from bionas import plugins
-from suite import asked, code, console, image, jobfile, slurm, unfinished
+from suite import asked, code, console, image, jobfile, slurm, unfinished, warm
 from snakemake.settings.types import DeploymentMethod
 
 # Jobs find this Python and this checkout, wherever Snakemake was started from.
@@ -146,6 +146,13 @@ def end(lines):
 onstart:
     for planned in PLANS.values():
         jobfile.write(planned)
+    if not workflow.local_exec:
+        return
+    # Snakemake limits how many jobs start a second, and for that sets a timer in every round, whose end begins another round: the more
+    # jobs have run, the more rounds. Here the cores are the limit.
+    workflow.scheduler.job_rate_limiter = None
+    if not IN_IMAGE and sum(job.name in ("search", "train", "evaluate") for job in workflow.dag.needrun_jobs()) >= warm.WORTH:
+        warm.start(Path("logs/warm.log"))
 
 
 onsuccess:
@@ -184,6 +191,7 @@ rule search:
         "results/runs/search/{search}/search.h5",
     log:
         "logs/search/{search}/search.log",
+    priority: 2  # what most waits for comes first, so that no core is idle at the end
     threads: lambda wildcards: SEARCHES[wildcards.search].threads
     resources:
         gpu=lambda wildcards: int(SEARCHES[wildcards.search].device != "cpu"),
@@ -204,6 +212,7 @@ rule train:
         "results/runs/trial/{trial}/train.h5",  # with weights.pt beside it, unless the trial is skipped
     log:
         "logs/trial/{trial}/train.log",
+    priority: 1
     threads: lambda wildcards: TRIALS[wildcards.trial].threads
     resources:
         gpu=lambda wildcards: int(TRIALS[wildcards.trial].device != "cpu"),

@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bionas.networks.account import rule_of
 from bionas.networks.parts import evaluating
-from bionas.rules import RuleConv2d, RuleLinear, advance, feedback_owners, true_gradient
+from bionas.rules import Feedback, RuleConv2d, RuleLinear, feedback_owners, true_gradient
 
 Layer = nn.Conv2d | nn.Linear
 BINS, WIDEST = 161, 2.0  # the paper drops weights beyond ±2; one bin has 0 in its middle
@@ -81,7 +81,7 @@ def gradients(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dic
     with _as_in_training(model):
         for i, (images, labels) in enumerate(batches):
             if i:
-                advance(model)
+                Feedback(model).redraw()
             for kind in moments:
                 with nullcontext() if kind == "rule" else true_gradient(model), _squared_errors(layers, errors[kind], len(labels) ** 2):
                     moments[kind].add(_weight_gradients(model, layers, images, labels))

@@ -22,6 +22,7 @@ RULES = {
     "usf": "bionas.rules.table:USF",
     "brsf": "bionas.rules.table:BRSF",
     "frsf": "bionas.rules.table:FRSF",
+    "kp": "bionas.rules.table:KP",
 }
 
 SPELLING = {"usf": "uSF", "brsf": "brSF", "frsf": "frSF"}  # as the paper has them; of every other rule, its name in capitals

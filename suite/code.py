@@ -110,13 +110,11 @@ def _read(name: str, path: Path, _modified: int, _size: int) -> tuple[str, tuple
         tree = ast.parse(path.read_bytes())
     except SyntaxError as error:
         raise ValueError(f"{path}: line {error.lineno}: {error.msg}") from None
-    for node in ast.walk(tree):
-        for _, value in ast.iter_fields(node):
-            if isinstance(value, list):
-                value[:] = [child for child in value if not _is_idle(child)]
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    imports = tuple(sorted({module for node in ast.walk(tree) for module in _imports(node, package)}))
-    return hashlib.sha256(_canonical(tree).encode()).hexdigest(), imports
+    written: list[str] = []
+    imports: set[str] = set()
+    _write(tree, written, package, imports)
+    return hashlib.sha256("".join(written).encode()).hexdigest(), tuple(sorted(imports))
 
 
 def _is_idle(node: Any) -> bool:
@@ -141,12 +139,33 @@ def _imports(node: ast.AST, package: str) -> Iterator[str]:
                 yield _module(target)
 
 
-def _canonical(node: Any) -> str:
-    """Write a tree as `ast.dump` does, but the same under every Python: it leaves out what is empty."""
-    if isinstance(node, ast.AST):
-        fields = (f"{name}={_canonical(value)}" for name, value in ast.iter_fields(node) if value is not None and value != [])
-        return f"{type(node).__name__}({','.join(fields)})"
-    return f"[{','.join(map(_canonical, node))}]" if isinstance(node, list) else repr(node)
+def _write(node: Any, written: list[str], package: str, imports: set[str]) -> None:
+    """Write a tree as `ast.dump` does, but the same under every Python: it leaves out what is empty, and idle. Note its imports on the way.
+
+    One pass, by hand: a job reads some hundred files before it begins.
+    """
+    if isinstance(node, list):
+        sign = "["
+        for child in node:
+            written.append(sign)
+            _write(child, written, package, imports)
+            sign = ","
+        written.append("]")
+    elif isinstance(node, ast.AST):
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Call):
+            imports.update(_imports(node, package))
+        sign = f"{type(node).__name__}("
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, list):
+                value = [child for child in value if not _is_idle(child)] or None
+            if value is not None:
+                written.append(f"{sign}{name}=")
+                _write(value, written, package, imports)
+                sign = ","
+        written.append(")" if sign == "," else f"{sign})")
+    else:
+        written.append(repr(node))
 
 
 def _module(target: str) -> str:

@@ -14,8 +14,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from suite import processor
+from suite import processor, warm
 
+if __name__ == "__main__":
+    warm.hand_over()
 processor.set_floor()  # read once, by what follows
 
 from suite import jobfile  # noqa: E402

@@ -53,14 +53,14 @@ def step(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], None]
 
 
 def training_step(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], None]:
-    """The same with an SGD update, after which brSF draws anew."""
+    """The same with an SGD update, after which brSF draws anew and Kolen–Pollack learns."""
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     gradients = step(model, images, labels)
 
     def run() -> None:
         gradients()
         optimiser.step()
-        advance(model)
+        advance(model, optimiser)
 
     return run
 

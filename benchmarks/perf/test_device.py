@@ -7,8 +7,8 @@ import pytest
 import torch
 from conftest import ROWS, Row
 
+from bionas import catalog
 from bionas.networks import Network, parts, resnet20
-from bionas.rules import RULES
 from bionas.search import darts
 from bionas.search.common import SearchState, WeightSettings, weight_step
 from bionas.search.memory import needed
@@ -71,7 +71,7 @@ def test_memory_of_a_search():
     ROWS.append(Row("peak memory of a search, batch 256 ÷ planned", *[peak / planned] * 3, 1.1, detail))
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", catalog.BIOTORCH)
 def test_resnet20_step_against_biotorch(compare, rule):
     batch, nets = on_gpu(*peers.batch(32, 128)), [parts.initialise(resnet20(rule), 0) for _ in range(2)]
     theirs = peers.training_step(peers.with_biotorch(nets[1]).cuda(), *batch)

@@ -41,7 +41,7 @@ def test_resnet20_step_against_plain_backpropagation(compare, rule):
     compare(f"ResNet-20 step, batch 64 of 32×32, {rule} ÷ BP of nn.Conv2d", contenders, 31, 1.05)
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "bp"])
+@pytest.mark.parametrize("rule", [rule for rule in catalog.BIOTORCH if rule != "bp"])
 def test_resnet20_step_against_biotorch(compare, rule):
     batch = peers.batch(32, 64)
     theirs = peers.training_step(peers.with_biotorch(resnet(rule)), *batch)

@@ -10,11 +10,22 @@ from torch import nn
 
 from bionas import catalog
 from bionas.networks.parts import evaluating
+from bionas.rules import feedback_owners
+
+COUNTED = (
+    *catalog.BIOTORCH,
+    "dfa",
+)  # even where no layer follows them; a rule that came later where one does, so that files stay as they are
 
 
 def num_parameters(model: nn.Module) -> int:
-    """Count trainable numbers; feedback is a buffer and is not among them."""
+    """Count trainable numbers; feedback is a buffer and is not among them, not even where it learns: see `num_feedback`."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def num_feedback(model: nn.Module) -> int:
+    """Count the numbers of feedback that learns: state, as parameters are, which no gradient reaches. Of B alone, without velocities."""
+    return sum(owner.velocity.numel() for _, owner in feedback_owners(model) if owner.velocity is not None)
 
 
 def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
@@ -50,11 +61,11 @@ def of_model(target: str, num_classes: int, image_shape: tuple[int, int, int]) -
 
 def layers_by_rule(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Return {rule: (layers, weights)} over every conv and linear; one without a rule counts as BP. Biases are not counted."""
-    counts = dict.fromkeys((*catalog.RULES, *catalog.NETWORK_RULES), (0, 0))
+    counts = dict.fromkeys(COUNTED, (0, 0))
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             rule = rule_of(layer)
-            layers, weights = counts[rule]
+            layers, weights = counts.get(rule, (0, 0))
             counts[rule] = (layers + 1, weights + layer.weight.numel())
     return counts
 

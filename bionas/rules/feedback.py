@@ -1,6 +1,7 @@
 """R as a function: of (seed, layer name, update, element), and no generator's state.
 
-So accumulation, checkpointing, resuming and replicas agree, and evaluation draws nothing. R is a buffer: never trained, never counted.
+So accumulation, checkpointing, resuming and replicas agree, and evaluation draws nothing. R is a buffer: no gradient reaches it, and it is
+not counted among the parameters. Where B learns, R and its velocity are state: they start as drawn, and `learning` moves them.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bionas import catalog
 from bionas.rules.drawing import Draw, Streams
+from bionas.rules.forgotten import Watch
 from bionas.rules.table import Rule
 
 SCALES = ("init_std", "none", "rms")  # of uSF's B: the initialiser's std (biotorch), 1 (equation 4), the weight's root mean square
@@ -25,7 +28,9 @@ class FeedbackOwner(nn.Module):
     """What every module with feedback shares, a layer or a bank of them: the settings of R, its seed, and its update count."""
 
     rules: tuple[str, ...]
+    weight: Tensor
     R: Tensor | None
+    velocity: Tensor | None  # of R, where a rule learns its B
 
     def set_feedback(self, scale: str, init: str, redraw: str) -> None:
         self.scale = catalog.choose("scale", scale, SCALES)
@@ -33,15 +38,25 @@ class FeedbackOwner(nn.Module):
         self.redraw = catalog.choose("brsf_redraw", redraw, REDRAWS)
         self.exact = False  # B := W, see true_gradient
         self.streams: Streams | None = None  # of what is drawn anew at every forward
+        self.watch = Watch()
+        self.watched = self.redraw == "update" and any(law.redraw or law.learns for law in map(self.definition, self.rules))
         self.reseed(0, "")
 
     def draws(self) -> Iterator[Draw]:
         """Yield what is drawn into R, for every rule that draws."""
         raise NotImplementedError
 
+    @torch.no_grad()
     def draw(self) -> None:
-        """Draw R for this seed and name, at update 0."""
+        """Draw R for this seed and name, at update 0. Of a B that learns, from the weight as it is now."""
         Streams([self], redrawn=False).draw()
+        for W, R, velocity in self.learned():
+            R.copy_(W - R)
+            velocity.zero_()
+
+    def learned(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield (W, R, velocity) of every rule whose B learns."""
+        raise NotImplementedError
 
     def banked(self) -> Iterator[tuple[str, Tensor]]:
         """Yield (name, weight) of layers that are no modules of their own."""
@@ -67,6 +82,11 @@ class FeedbackOwner(nn.Module):
             self.update += 1
             if self.redraws:
                 self.streams = redrawn(self.streams, [self])
+
+    def look(self, weight: Tensor) -> None:
+        """In training, see whether updates are counted; a traced graph does not look."""
+        if self.watched and self.training and not torch.compiler.is_compiling():
+            self.watch.look(self.name, self.update, weight._version)
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"seed": self.seed, "name": self.name, "update": self.update}

@@ -87,6 +87,7 @@ class RuleLayer(FeedbackOwner):
         self.drawn = self.law.draw
         self._direct: tuple[Any, Tensor] | None = None
         self.register_buffer("R", torch.empty_like(self.weight, requires_grad=False) if self.drawn in ("signed", "magnitude") else None)
+        self.register_buffer("velocity", torch.zeros_like(self.weight, requires_grad=False) if self.law.learns else None)
         self.set_feedback(scale, init, redraw)
 
     def feedback(self) -> Tensor:
@@ -97,17 +98,23 @@ class RuleLayer(FeedbackOwner):
             weight = self.weight.detach()
             if self.exact:
                 return weight
+            self.look(weight)
             R = self._scale(weight) if self.drawn == "scale" else self.R
             return self.law.feedback(weight, R)
 
     def _scale(self, weight: Tensor) -> Tensor | float:
-        if self.scale == "rms":
+        scale = self.law.scale or self.scale
+        if scale == "rms":
             return weight.square().mean().sqrt()
-        return 1.0 if self.scale == "none" else init_bound(weight, self.init) / math.sqrt(3)  # the std of U(-bound, bound)
+        return 1.0 if scale == "none" else init_bound(weight, self.init) / math.sqrt(3)  # the std of U(-bound, bound)
 
     def draws(self) -> Iterator[Draw]:
         if self.R is not None:
             yield Draw(self, None, self.law, [self.name], [self.R.numel()], [init_bound(self.weight, self.init)])
+
+    def learned(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        if self.R is not None and self.velocity is not None:
+            yield self.weight, self.R, self.velocity
 
     def direct_feedback(self, classes: int, x: Tensor) -> Tensor:
         """Return B of (classes, the layer's input): U(-b, b), b = 1/√(numbers in that input), as Nøkland's §4."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
 from bionas.rules.direct import Output
 from bionas.rules.drawing import Streams
 from bionas.rules.feedback import FeedbackOwner, redrawn
+from bionas.rules.forgotten import Watch
 from bionas.rules.layers import RuleLayer
+from bionas.rules.learning import follow
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -22,9 +24,14 @@ def feedback_owners(model: nn.Module) -> Iterator[tuple[str, FeedbackOwner]]:
 
 
 def seed_feedback(model: Model, seed: int) -> Model:
-    """Give every rule layer its qualified name and the seed, and draw its R at update 0."""
+    """Give every rule layer its qualified name and the seed, and draw its R at update 0.
+
+    Weights come first: of a B that learns, what is kept is how far W is from it.
+    """
+    watch = Watch()  # one, so that it is said once
     for name, layer in feedback_owners(model):
         layer.reseed(seed, name)
+        layer.watch = watch
     return model
 
 
@@ -41,21 +48,32 @@ class Feedback:
     """All rule layers of a model, found once: for those who count updates by the thousand."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.owners = [owner for _, owner in feedback_owners(model) if owner.redraw == "update"]
+        owners = [owner for _, owner in feedback_owners(model)]
+        self.learning = [owner for owner in owners if owner.velocity is not None]
+        self.owners = [owner for owner in owners if owner.redraw == "update"]
         self.redrawing = [owner for owner in self.owners if owner.redraws]
         self.streams: Streams | None = None
 
-    def advance(self) -> None:
-        """Count one weight update: call it after every optimiser step. brSF draws its magnitudes anew."""
+    def advance(self, optimiser: Any = None) -> None:
+        """Count one weight update: call it after every step of the optimiser, and before its gradients are gone.
+
+        brSF draws its magnitudes anew, and a B that learns takes the step that its weight took: that alone needs the optimiser, an SGD.
+        """
+        if self.learning:
+            follow(self.learning, optimiser)
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw what the next update draws, though no weight has moved."""
         for owner in self.owners:
             vars(owner)["update"] += 1  # a module's own way of setting a number looks for parameters first, in each of thousands
         if self.redrawing:
             self.streams = redrawn(self.streams, self.redrawing)
 
 
-def advance(model: nn.Module) -> None:
+def advance(model: nn.Module, optimiser: Any = None) -> None:
     """Count one weight update of a model, as `Feedback` does."""
-    Feedback(model).advance()
+    Feedback(model).advance(optimiser)
 
 
 @contextmanager

@@ -9,6 +9,9 @@ bias gradients are the exact ones. The rules differ in B alone:
     usf    (4)        R sign(W)          one number: `scale`
     brsf   (5)        |R| sign(W)        random, drawn anew after every update
     frsf   (6)        |R| sign(W)        random, drawn once
+    kp     -          W − R              W less a random B at first; then B learns as W does (learning.py)
+
+Kolen–Pollack (Akrout et al. 2019) is the only one whose B is state: under weight decay it comes to be W.
 
 Direct feedback alignment (Nøkland 2016) hands down no layer's error, but the whole network's, ∂L/∂logits, through a random B of
 (classes, the layer's input). It needs a network that listens at its output: `connect_output`. Shortcuts carry what reaches them.
@@ -26,11 +29,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rule:
-    """A learning rule. `feedback(W, R)` gives B, element by element; `draw` says what R is; `redraw` whether it changes every update."""
+    """A learning rule. `feedback(W, R)` gives B, element by element; `draw` says what R is; `redraw` whether it is drawn anew every update.
+
+    `learns`: what is drawn is the B to start from, and R is what W is more than B, which every update moves. `scale` is what R is where
+    it is one number, a word of `feedback.SCALES`, for a rule that does not leave it to the setting.
+    """
 
     feedback: Callable[[Tensor, Any], Tensor]
     draw: Literal["nothing", "scale", "signed", "magnitude", "direct"]
     redraw: bool = False
+    learns: bool = False
+    scale: str | None = None
 
     @property
     def exact(self) -> bool:
@@ -50,9 +59,14 @@ def _sign_concordant(W: Tensor, R: Tensor | float) -> Tensor:
     return R * torch.sign(W)
 
 
+def _less(W: Tensor, R: Tensor) -> Tensor:
+    return W - R
+
+
 BP = Rule(_weight, draw="nothing")
 FA = Rule(_random, draw="signed")
 USF = Rule(_sign_concordant, draw="scale")
 BRSF = Rule(_sign_concordant, draw="magnitude", redraw=True)
 FRSF = Rule(_sign_concordant, draw="magnitude")
+KP = Rule(_less, draw="signed", learns=True)
 DFA = Rule(_random, draw="direct")

@@ -142,7 +142,7 @@ def weight_step(state: SearchState, images: Tensor, labels: Tensor, settings: We
     if settings.grad_clip:
         nn.utils.clip_grad_norm_(state.weights, settings.grad_clip)
     state.optimiser.step()
-    state.feedback.advance()
+    state.feedback.advance(state.optimiser)
     with torch.no_grad():
         state.sums += torch.stack([loss * len(labels), (logits.argmax(1) == labels).sum()])
     state.images += len(labels)

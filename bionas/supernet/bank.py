@@ -59,9 +59,12 @@ class Bank(FeedbackOwner):
         self.sizes = [math.prod(stack.shape) for stack in self.stacks.values()]
         self.weight = nn.Parameter(torch.zeros(len(self.rules), edges, sum(self.sizes)))
         self.register_buffer("R", torch.zeros_like(self.weight, requires_grad=False))
+        self.learning = [r for r, rule in enumerate(self.rules) if self.definition(rule).learns]
+        self.register_buffer("velocity", torch.zeros_like(self.weight[self.learning], requires_grad=False) if self.learning else None)
         self.bounds = [init_bound(torch.empty(stack.shape, device="meta"), init) for stack in self.stacks.values()]
         self.register_buffer("layer", places(self.sizes, self.R.device)[0], persistent=False)  # whose an element is
         self.set_feedback(scale, init, brsf_redraw)
+        self.measured = [r for r, rule in enumerate(self.rules) if self._scale_of(rule) == "rms"]  # whose R is of the weight as it is
 
     def views(self, values: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield (plain name, its part) of anything that has the weight's shape: weights, their gradients, B."""
@@ -96,9 +99,16 @@ class Bank(FeedbackOwner):
 
     def magnitudes(self) -> Tensor:
         """Return R, up to date."""
-        if self.scale == "rms":
-            self._rescale()
+        self.look(self.weight)
+        for r in self.measured:
+            means = [layers.square().mean(1, keepdim=True) for layers in self.weight[r].split(self.sizes, 1)]
+            self.R[r] = torch.cat(means, 1).sqrt()[:, self.layer]
         return self.R
+
+    def _scale_of(self, rule: str) -> str | None:
+        """Return what R is of a rule whose R is one number."""
+        definition = self.definition(rule)
+        return definition.scale or self.scale if definition.draw == "scale" else None
 
     def fed_back(self, weight: Tensor, R: Tensor) -> Tensor:
         """Return B of any weights (rules, …). Neighbours that feed back by the same function do so at once."""
@@ -109,21 +119,19 @@ class Bank(FeedbackOwner):
             first = last
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
-    def _rescale(self) -> None:
-        """Set R of uSF to the root mean square of each layer's weight."""
-        for r, rule in enumerate(self.rules):
-            if self.definition(rule).draw == "scale":
-                means = [layers.square().mean(1, keepdim=True) for layers in self.weight[r].split(self.sizes, 1)]
-                self.R[r] = torch.cat(means, 1).sqrt()[:, self.layer]
-
     @torch.no_grad()
     def draw(self) -> None:
         """Draw R of the rules that have one, element by element what the plain layers draw, and set that of uSF."""
         bound = torch.tensor(self.bounds, dtype=self.R.dtype, device=self.R.device)[self.layer]
         for r, rule in enumerate(self.rules):
-            if self.definition(rule).draw == "scale":
-                self.R[r] = 1.0 if self.scale == "none" else bound / math.sqrt(3)
+            if scale := self._scale_of(rule):
+                self.R[r] = 1.0 if scale == "none" else bound / math.sqrt(3)
         super().draw()
+
+    def learned(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        if self.velocity is not None:
+            for r, velocity in zip(self.learning, self.velocity, strict=True):
+                yield self.weight[r], self.R[r], velocity
 
     def draws(self) -> Iterator[Draw]:
         for r, rule in enumerate(self.rules):

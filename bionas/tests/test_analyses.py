@@ -92,7 +92,7 @@ def test_variance_and_bias_are_those_of_the_batches_gradients(rule):
 def test_brsf_draws_anew_between_batches_and_its_scatter_counts():
     """On one batch, seen again and again, no other rule's gradient scatters; brSF's is numpy's variance over its draws."""
     again = batches(1) * 3
-    for rule in ("bp", "fa", "usf", "frsf"):
+    for rule in ("bp", "fa", "usf", "frsf", "kp"):
         assert (gradients(small(rule), again)["variance_rule"] < 1e-12).all()
     net = seed_feedback(small("brsf"), 5)
     found = gradients(net, again)
@@ -113,7 +113,7 @@ def test_with_w_as_feedback_the_rules_gradient_is_the_true_one(model):
     assert alignment(initialise(model(), 0), *batches()[0])["gradient_angle"] == pytest.approx(0, abs=1e-3)
 
 
-@pytest.mark.parametrize(("rule", "degrees"), [("bp", 0.0), ("usf", 30.0), ("brsf", 41.41), ("frsf", 41.41), ("fa", 90.0)])
+@pytest.mark.parametrize(("rule", "degrees"), [("bp", 0.0), ("usf", 30.0), ("brsf", 41.41), ("frsf", 41.41), ("fa", 90.0), ("kp", 90.0)])
 def test_angles_at_initialisation_are_the_analytic_ones(rule, degrees):
     """Of uniform W: cos √3/2 under uSF, ¾ under brSF and frSF (of its B in use, not of its R); the norms are equal on average."""
     found = alignment(initialise(resnet20(rule, 4), 0), *batches()[0])
@@ -205,9 +205,9 @@ def test_everything_is_as_it_was(rule, redraw, training):
     net = initialise(resnet20(rule, 4, options=Options(brsf_redraw=redraw)), 0).train(training)
     net.blocks[1].train(not training)
     net.linear.weight.requires_grad_(False)
-    advance(net)
     x, y = batches()[0]
     F.cross_entropy(net(x), y).backward()
+    advance(net, torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1))
 
     def state():
         owners = [(o.update, o.exact, o.redraw) for _, o in feedback_owners(net)]

@@ -75,7 +75,7 @@ def syncs(step):
     return count(step).syncs
 
 
-@pytest.mark.parametrize("rules", [BIO, ("bp",), ("brsf", "bp")], ids="-".join)
+@pytest.mark.parametrize("rules", [BIO, ("bp",), ("brsf", "bp"), ("kp", "fa")], ids="-".join)
 @pytest.mark.parametrize("method", ["darts", "eg", "random"])
 def test_no_step_of_a_search_waits_for_the_host(method, rules):
     assert not syncs(search(method, rules)[1])
@@ -95,7 +95,7 @@ def test_no_step_of_a_training_waits_for_the_host(network, rule):
 def test_a_planted_one_is_seen(monkeypatch):
     state, step = search("darts")
     step()
-    monkeypatch.setattr(type(state.feedback), "advance", lambda self: state.sums.sum().item())
+    monkeypatch.setattr(type(state.feedback), "advance", lambda self, optimiser: state.sums.sum().item())
     assert count(step).syncs == {"_local_scalar_dense": 1}
 
 

@@ -145,7 +145,7 @@ def train(state: LoopState, data: TrainingData, held_out: Split | None, settings
             if settings.grad_clip:
                 nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
             optimiser.step()
-            feedback.advance()
+            feedback.advance(optimiser)
             with torch.no_grad():
                 state.sums += torch.stack([loss * len(labels), (logits.argmax(1) == labels).sum()])
             state.images += len(labels)

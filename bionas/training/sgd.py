@@ -20,6 +20,12 @@ class SGD:
         self.lr, self.momentum, self.weight_decay, self.nesterov = lr, momentum, weight_decay, nesterov
         self.velocities: list[Tensor | None] = [None] * len(self.params)
 
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Say what it does as torch.optim.SGD says it."""
+        names = ("params", "lr", "momentum", "weight_decay", "nesterov")
+        return [{name: getattr(self, name) for name in names}]
+
     def zero_grad(self) -> None:
         for p in self.params:
             p.grad = None

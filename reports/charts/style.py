@@ -13,6 +13,7 @@ INK, MUTED, LINE, BACKGROUND = "var(--ink, #1f2933)", "var(--muted, #66717e)", "
 CONTEXT = "var(--context, #ccd2d9)"  # the other series, in grey
 DASHES: tuple[tuple[float, ...], ...] = ((1, 0), (6, 3), (1.5, 2.5), (8, 3, 2, 3), (3, 3), (10, 3), (8, 3, 2, 3, 2, 3))
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right", "triangle-left")
+CAME = tuple(dict.fromkeys(("fa", "usf", "brsf", "frsf", "dfa", "bp", *RULES)))  # so that no dash and no shape moves when a rule is added
 CONFIG: dict[str, Any] = {
     "background": None,
     "font": "sans-serif",
@@ -59,13 +60,13 @@ class Series:
 
 
 def rule_dash(rule: str) -> tuple[float, ...]:
-    return DASHES[RULES.index(rule) % len(DASHES)] if rule in RULES else DASHES[0]
+    return DASHES[CAME.index(rule) % len(DASHES)] if rule in CAME else DASHES[0]
 
 
 def rule_shape(rules: str, kind: int = 0) -> str:
     """Return a rule's shape; mixed assignments are diamonds, of further networks other shapes."""
     rest = tuple(shape for shape in SHAPES if shape != "diamond")
-    return rest[RULES.index(rules) % len(rest)] if rules in RULES else ("diamond", *rest)[kind % len(SHAPES)]
+    return rest[CAME.index(rules) % len(rest)] if rules in CAME else ("diamond", *rest)[kind % len(SHAPES)]
 
 
 def looks(block: Block) -> list[tuple[Variant, Series]]:

@@ -12,8 +12,8 @@ import pytest
 
 from reports import charts, render
 from reports.charts import chart, lines
-from reports.charts.style import Series
-from reports.numbers import masking, robustness, tables
+from reports.charts.style import DASHES, SHAPES, Series, rule_dash, rule_shape
+from reports.numbers import masking, names, robustness, tables
 from reports.tests.attacked import attack, left, network
 from reports.tests.test_reports import TRIALS, metrics, page_of, search, trial  # noqa: F401  # a fixture
 
@@ -244,6 +244,14 @@ def test_worst_cases_stand_with_their_interval_and_what_is_masked_says_so(metric
     assert float(by_kind["worst case"]["low"]) < 10 < float(by_kind["worst case"]["high"])
     assert by_kind["worst case"]["words"] == "FA – masked"
     assert "Within ε = 8/255 in L∞" in figure and "pgd@standard (ε = 8/255 in L∞)" in charts.attacked(parts[0])
+
+
+def test_every_rule_has_a_look_of_its_own_and_a_new_one_moves_none():
+    colours = {"bp": "#4b5563", "fa": "#d55e00", "usf": "#0072b2", "brsf": "#009e73", "frsf": "#cc79a7", "dfa": "#56b4e9", "kp": "#e69f00"}
+    assert {rule: names.colour(rule) for rule in colours} == colours and names.spell("kp") == "KP"
+    order = ("fa", "usf", "brsf", "frsf", "dfa", "bp", "kp")  # as pages that were published have them
+    shapes = [shape for shape in SHAPES if shape != "diamond"]
+    assert [rule_dash(rule) for rule in order] == list(DASHES) and [rule_shape(rule) for rule in order] == shapes
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------------

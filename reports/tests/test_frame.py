@@ -103,7 +103,7 @@ def under_the_bar(page, name, width):
     bar = page.locator("#contents").bounding_box()
     link = page.locator("#contents [aria-current]").bounding_box()
     over = bar["y"] + bar["height"] if width < 1740 else 0
-    return over <= heading["y"] < 400 and 0 <= link["x"] and link["x"] + link["width"] <= width
+    return over <= heading["y"] < 400 and link["x"] >= 0 and link["x"] + link["width"] <= width
 
 
 @pytest.mark.parametrize("width", [360, 1280, 1920])

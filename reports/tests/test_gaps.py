@@ -146,12 +146,12 @@ def test_attacks_stand_with_their_budget_where_those_of_several_meet(metrics):
 
 
 def test_an_added_rule_has_its_layers_its_name_and_its_findings(metrics, monkeypatch):
-    monkeypatch.setitem(catalog.RULES, "kp", "bionas.rules.table:KP")
-    monkeypatch.setitem(catalog.SPELLING, "kp", "Kolen–Pollack")
-    trials = [*(trial("bp", s, e) for s, e in enumerate([1.0, 2.0, 1.5])), *(trial("kp", s, e) for s, e in enumerate([4.0, 6.0, 5.0]))]
+    monkeypatch.setitem(catalog.RULES, "wm", "bionas.rules.table:WM")
+    monkeypatch.setitem(catalog.SPELLING, "wm", "Weight Mirrors")
+    trials = [*(trial("bp", s, e) for s, e in enumerate([1.0, 2.0, 1.5])), *(trial("wm", s, e) for s, e in enumerate([4.0, 6.0, 5.0]))]
     page = page_of(metrics(trials))
-    assert "Kolen–Pollack 20 (268 k)" in page and "beside BP, Kolen–Pollack errs 3.50 points more" in page
-    assert names.spell("kp") == "Kolen–Pollack" and names.colour("kp").startswith("#")
+    assert "Weight Mirrors 20 (268 k)" in page and "beside BP, Weight Mirrors errs 3.50 points more" in page
+    assert names.spell("wm") == "Weight Mirrors" and names.colour("wm").startswith("#")
 
 
 def test_a_rule_that_the_catalog_does_not_know_has_its_layers_all_the_same(metrics):

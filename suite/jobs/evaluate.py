@@ -173,11 +173,7 @@ def _attack(
 
 def _trained(run: store.Run, folder: Path, content: Dataset, device: Any, data: Path) -> nn.Module:
     """Return a trial's trained network, ready to be attacked. Raises ValueError if its weights or its data are others."""
-    if content.checksum != run.metrics["dataset_checksum"]:
-        raise ValueError(f"{data}: not the data that {run.id} was trained on")
-    model = network.build(run.params, content, run.metrics.get("genotype"))
-    network.load_weights(model, network.weights_of(folder / "train.h5"), run)
-    return model.to(device).eval()
+    return network.trained(run, folder, content, data).to(device).eval()
 
 
 def _analysed(model: nn.Module, names: Sequence[str], trained: store.Run, content: Dataset, device: Any) -> dict[str, Any]:

@@ -51,6 +51,28 @@ def build(params: Mapping[str, Any], content: Dataset, genotype: str | None) -> 
     return initialise(model, params["seed"], settings["init"])
 
 
+def load(folder: Path, data: Path) -> nn.Module:
+    """Return a trial's trained network, in evaluation mode on the CPU, by the folder of its run and its data set's file.
+
+    Raises ValueError if the training did not end well, or if weights or data are others than those that it was.
+    """
+    from bionas import dataset
+
+    run = store.read(folder / "train.h5")
+    if run.status != "ok":
+        raise ValueError(f"{folder}: {run.status}; allowed: a training that ended well")
+    return trained(run, folder, dataset.read(data), data).eval()
+
+
+def trained(run: store.Run, folder: Path, content: Dataset, data: Path) -> nn.Module:
+    """Return the network of a run with its weights. Raises ValueError if its weights or its data are others."""
+    if content.checksum != run.metrics["dataset_checksum"]:
+        raise ValueError(f"{data}: not the data that {run.id} was trained on")
+    model = build(run.params, content, run.metrics.get("genotype"))
+    load_weights(model, weights_of(folder / "train.h5"), run)
+    return model
+
+
 def weights_of(run: Path) -> Path:
     """Return where the weights of a trained run lie: beside it, of no concern to the workflow, since a skipped run has none."""
     return run.with_name("weights.pt")

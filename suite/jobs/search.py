@@ -86,6 +86,7 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
 
     metrics: dict[str, Any] = {name: column[-1] for name, column in state.curves.items() if name != "lr" and column[-1] == column[-1]}
     metrics |= {"num_parameters": account.num_parameters(supernet), "candidates": max(sum(space.allowed(stride)) for stride in (1, 2))}
+    metrics |= {"num_feedback": learnt} if (learnt := account.num_feedback(supernet)) else {}
     metrics |= {f"images_{kind}": count for kind, count in state.passes.items()}
     metrics["multiply_adds"] = _multiply_adds(
         state.passes, space, method.MIXES, cost.Images(*content.image_shape[:2], len(content.classes)), size

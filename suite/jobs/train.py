@@ -103,6 +103,7 @@ def _train(params: dict[str, Any], trained: task.Task, args: argparse.Namespace,
     network.save_weights(model, weights)
     metrics["weights_sha256"] = network.sha256(model)  # now: biotorch's layers draw anew at the next forward
     metrics |= {"num_parameters": account.num_parameters(model), "flops": account.flops(model, content.image_shape)}
+    metrics |= {"num_feedback": learnt} if (learnt := account.num_feedback(model)) else {}
     for rule, (layers, count) in account.layers_by_rule(model).items():
         metrics |= {f"layers_{rule}": layers, f"weights_{rule}": count}
     metrics |= {"train_images": len(kept), "test_images": len(content.test_labels)}

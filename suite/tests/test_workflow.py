@@ -76,7 +76,8 @@ def test_one_command_goes_from_nothing_to_the_report(finished):
     assert "<svg" in (finished / "results/small/report.html").read_text()
     assert "1 of 1 bounds kept" in (finished / "results/small/check.txt").read_text()
     logs = {p.relative_to(finished / "logs").parts[0] for p in (finished / "logs").rglob("*.log")}
-    assert logs == {"dataset", "search", "trial", "small"}
+    assert logs == {"dataset", "search", "trial", "small", "warm.log"}
+    assert (finished / "logs/warm.log").read_text() == ""
     (training,) = (finished / "logs/trial/digits/resnet20").rglob("train.log")
     assert re.search(r"^epoch +1/1  lr 0\.10000  loss +\d", training.read_text(), re.MULTILINE)
 

@@ -27,6 +27,17 @@ def test_every_layer_follows_the_rule(rule):
     assert counts[rule][1] == 269_722 - 10 - 2 * (7 * 16 + 6 * 32 + 6 * 64)  # less the bias and BatchNorm's two per channel
 
 
+def test_feedback_that_learns_is_counted_apart_from_the_parameters():
+    assert account.num_parameters(resnet20("kp")) == account.num_parameters(resnet20("bp"))
+    assert account.num_feedback(resnet20("kp")) == 269_722 - 10 - 2 * (7 * 16 + 6 * 32 + 6 * 64)  # a number for every weight
+    assert not any(account.num_feedback(resnet20(rule)) for rule in ("bp", "fa", "brsf", "dfa"))
+
+
+def test_a_rule_that_came_later_is_counted_where_it_is_followed_so_that_older_files_stay_as_they_are():
+    paper = {"bp", "fa", "usf", "brsf", "frsf", "dfa"}
+    assert set(account.layers_by_rule(resnet20("fa"))) == paper and set(account.layers_by_rule(resnet20("kp"))) == {*paper, "kp"}
+
+
 def test_rules_start_from_the_same_weights_and_seeds_from_others():
     def weights(rule, seed):
         return parts.initialise(resnet20(rule), seed).blocks[3].conv1.weight

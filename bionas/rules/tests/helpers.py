@@ -9,6 +9,7 @@ from bionas.rules import RuleConv2d
 def conv(rule, in_channels=8, out_channels=8, kernel_size=3, **kwargs):
     layer = RuleConv2d(in_channels, out_channels, kernel_size, rule=rule, **kwargs)
     nn.init.xavier_uniform_(layer.weight)
+    layer.reseed(0, "")
     return layer
 
 

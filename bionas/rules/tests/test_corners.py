@@ -119,7 +119,10 @@ def test_a_layer_used_twice_adds_its_gradients_up(rule):
 @pytest.mark.parametrize("rule", RULES)
 def test_a_copy_after_an_update_feeds_back_the_same(rule):
     model = net(rule)
-    advance(model)
+    gradients(model, images())
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.01)
+    optimiser.step()
+    advance(model, optimiser)
     other = net(rule)
     other.load_state_dict(copy.deepcopy(model.state_dict()))
     assert_same(gradients(other, images()), gradients(model, images()), 0)

@@ -38,7 +38,7 @@ def test_a_depthwise_conv_computed_by_products_is_a_conv(rule, bias, geometry, s
 
 
 # arccos of √3/2 and of 3/4 for a uniform weight; a random B is orthogonal.
-@pytest.mark.parametrize(("rule", "degrees"), [("usf", 30.0), ("brsf", 41.41), ("frsf", 41.41), ("fa", 90.0)])
+@pytest.mark.parametrize(("rule", "degrees"), [("usf", 30.0), ("brsf", 41.41), ("frsf", 41.41), ("fa", 90.0), ("kp", 90.0)])
 def test_angle_and_length_of_the_feedback_in_use_at_initialisation(rule, degrees):
     layer = conv(rule, 64, 64)
     W, B = layer.weight.detach().flatten(), layer.feedback().flatten()
@@ -170,3 +170,17 @@ def test_feedback_is_the_same_on_the_gpu(rule):
     layer = conv(rule)
     here = layer.feedback()
     torch.testing.assert_close(seed_feedback(layer.cuda(), 0).feedback().cpu(), here, rtol=0, atol=0)
+
+
+SIGN = Rule(lambda W, R: R * torch.sign(W), draw="scale", scale="rms")
+
+
+@pytest.mark.parametrize("scale", ["init_std", "none"])
+def test_a_rule_may_have_a_scale_of_its_own_whatever_the_setting(scale, monkeypatch):
+    """Sign symmetry at the weight's own magnitude: B has the signs of W and, in every layer, its norm."""
+    monkeypatch.setitem(ALL, "sign", f"{__name__}:SIGN")
+    layer = conv("sign", scale=scale)
+    torch.testing.assert_close(layer.feedback(), layer.weight.detach().square().mean().sqrt() * layer.weight.detach().sign())
+    with torch.no_grad():
+        layer.weight.mul_(3)
+    torch.testing.assert_close(layer.feedback().norm(), layer.weight.detach().norm())

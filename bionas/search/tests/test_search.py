@@ -66,18 +66,20 @@ def bits(state):
     return tensors, repr(state.curves), state.genotype, state.genotypes, repr(state.extra), state.passes
 
 
-@pytest.mark.parametrize("method", EVERY)
-def test_interrupted_anywhere_it_ends_with_the_same_bits(method):
-    whole, steps = finished(method)
+@pytest.mark.parametrize(
+    ("method", "rules"), [*((method, ("usf", "brsf")) for method in EVERY), ("darts", ("kp", "fa")), ("random", ("kp",))]
+)
+def test_interrupted_anywhere_it_ends_with_the_same_bits(method, rules):
+    whole, steps = finished(method, rules=rules)
     assert whole.status == "ok" and Genotype.from_json(whole.genotype)
     for stop in (1, 7, steps // 2, steps - 1):  # within an epoch, in the first exploration, at an edge of one, before the last
-        state, _, loop = start(method)
+        state, _, loop = start(method, rules)
         for _ in range(stop):
             next(loop)
         saved = io.BytesIO()
         torch.save(state.state_dict(), saved)
         saved.seek(0)
-        resumed, data, _ = start(method)
+        resumed, data, _ = start(method, rules)
         torch.rand(3), np.random.rand(3)  # a stranger draws in between
         resumed.load_state_dict(torch.load(saved, weights_only=True))
         module, settings = EVERY[method]

@@ -4,20 +4,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bionas import kernels
+from bionas import catalog, kernels
 from bionas.kernels import batch_last, channels_last
 from bionas.kernels.batched import fold, pad, taps
 from bionas.networks import Options, parts
 from bionas.rules import RuleConv2d, advance, feedback_owners, true_gradient
+from bionas.rules.feedback import ALL
 from bionas.rules.table import BP
-from bionas.space import SearchSpace
+from bionas.rules.tests import test_layers
+from bionas.space import SearchSpace, random_genotype
 from bionas.supernet import Supernet, initialise_alphas
 from bionas.supernet.bank import Bank
 from bionas.supernet.gather import Gather
 
 BIO = ("fa", "usf", "brsf", "frsf")
 LAYOUTS = {"CPU": batch_last, "GPU": channels_last}
-SETS = [("bp",), BIO, ("fa",), ("usf", "bp")]
+SETS = [("bp",), BIO, ("fa",), ("usf", "bp"), ("kp", "usf")]
 LEARNING = [{}, {"scale": "rms", "brsf_redraw": "forward"}, {"scale": "none", "init": "kaiming"}]
 
 
@@ -73,7 +75,7 @@ def test_outputs_and_all_gradients(layout, rules, protocol, learning):
             net.train(training).zero_grad()
             outputs.append(net(x))
             F.cross_entropy(outputs[-1], y).backward()
-            advance(net)
+            advance(net, torch.optim.SGD(net.weights(), lr=0.1, weight_decay=0.1))  # feedback alone moves, so that errors do not grow
         assert_equal({"logits": outputs[1]}, {"logits": outputs[0]})
         ours, theirs = gradients(fused), gradients(plain)
         assert ours.keys() == theirs.keys() and all(grad.abs().max() > 0 for name, grad in ours.items() if "alphas" in name)
@@ -102,8 +104,9 @@ def test_gradients_in_a_cell_of_four_nodes_and_an_odd_number_of_channels(layout)
     assert_equal(gradients(nets[1]), gradients(nets[0]))
 
 
-def test_five_training_steps(layout):
-    nets = twins(brsf_redraw="update")
+@pytest.mark.parametrize("rules", [BIO, ("kp", "fa")], ids="-".join)
+def test_five_training_steps(layout, rules):
+    nets = twins(rules)
     for net in nets:
         optimiser = torch.optim.SGD(net.weights(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=3e-4)
         alphas = torch.optim.Adam(net.alphas.parameters(), lr=0.1, betas=(0.5, 0.999))
@@ -112,8 +115,10 @@ def test_five_training_steps(layout):
                 net.zero_grad()
                 F.cross_entropy(net(batch()[0]), batch()[1]).backward()
                 step.step()
-            advance(net)
+            advance(net, optimiser)
     assert_equal(nets[1].plain_state(), nets[0].plain_state(), 1e-8)
+    for bank in (m for m in nets[1].modules() if isinstance(m, Bank)):
+        assert_equal(dict(bank.views(bank.feedback())), {name: layer.feedback() for name, layer in feedback_owners(nets[0])}, 1e-8)
 
 
 def test_feedback_is_that_of_the_plain_layers_at_every_update():
@@ -221,3 +226,44 @@ def test_one_gather_lays_out_what_each_bank_does():
     stacked = [both[0] for layers in theirs for both in layers]
     for found, expected in zip(*(torch.autograd.grad(outputs, weights, shares) for outputs in (W, stacked)), strict=True):
         assert torch.equal(found, expected)
+
+
+def test_feedback_that_learns_is_state_of_its_rules_alone():
+    """One velocity a rule that learns, saved and read back; a set without one has none in its state."""
+    (_, first), (_, second) = twins(("fa", "kp", "usf")), twins(("fa", "kp", "usf"))
+    for net, steps in ((first, 2), (second, 0)):
+        optimiser = torch.optim.SGD(net.weights(), lr=0.1, momentum=0.9, weight_decay=0.01)
+        for _ in range(steps):
+            F.cross_entropy(net(batch()[0]), batch()[1]).backward()
+            optimiser.step()
+            advance(net, optimiser)
+    second.load_state_dict(first.state_dict())
+    banks = [[m for m in net.modules() if isinstance(m, Bank) and m.velocity is not None] for net in (first, second)]
+    for a, b in zip(*banks, strict=True):
+        assert a.velocity.shape == a.weight[1:2].shape and a.velocity.abs().max() > 0
+        assert torch.equal(a.velocity, b.velocity) and torch.equal(a.feedback(), b.feedback())
+    assert banks[0] and not any("velocity" in name for name in twins(BIO)[1].state_dict())
+
+
+def test_a_path_not_taken_leaves_its_feedback_alone():
+    """SGD passes over weights without a gradient, and so does what their B learns."""
+    plain, _ = twins(("kp",), none=True)
+    space, nodes = plain.space, plain.nodes
+    drawn = random_genotype(space, nodes, 0)
+    optimiser = torch.optim.SGD(plain.weights(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    owners = {name: owner for name, owner in feedback_owners(plain) if owner.velocity is not None}
+    before = {name: owner.R.clone() for name, owner in owners.items()}
+    F.cross_entropy(plain(batch()[0], space.paths(drawn)), batch()[1]).backward()
+    optimiser.step()
+    advance(plain, optimiser)
+    moved = {name for name, owner in owners.items() if not torch.equal(owner.R, before[name])}
+    assert moved == {name for name, owner in owners.items() if owner.weight.grad is not None} and 0 < len(moved) < len(owners)
+
+
+def test_a_rule_with_a_scale_of_its_own_is_the_plain_layers_too(monkeypatch):
+    monkeypatch.setitem(catalog.RULES, "sign", f"{test_layers.__name__}:SIGN")
+    monkeypatch.setitem(ALL, "sign", f"{test_layers.__name__}:SIGN")
+    plain, fused = twins(("sign", "usf"))
+    theirs = {name: layer.feedback() for name, layer in feedback_owners(plain)}
+    for bank in (m for m in fused.modules() if isinstance(m, Bank)):
+        assert_equal(dict(bank.views(bank.feedback())), theirs)

@@ -66,14 +66,15 @@ def bits(state):
     return {name: value.numpy().tobytes() for name, value in state.model.state_dict().items() if isinstance(value, torch.Tensor)}
 
 
+@pytest.mark.parametrize("rule", ["brsf", "kp"])
 @pytest.mark.parametrize("stop", range(1, 15))  # four steps and an epoch's end, three times
-def test_interrupted_anywhere_it_ends_with_the_same_bits(stop):
-    whole = run(start())
-    interrupted = run(start(), steps=stop)
+def test_interrupted_anywhere_it_ends_with_the_same_bits(stop, rule):
+    whole = run(start(rule=rule))
+    interrupted = run(start(rule=rule), steps=stop)
     saved = io.BytesIO()
     torch.save(interrupted.state_dict(), saved)
     saved.seek(0)
-    resumed = start()
+    resumed = start(rule=rule)
     torch.rand(5)  # a stranger draws in between
     resumed.load_state_dict(torch.load(saved, weights_only=True))
     run(resumed)

@@ -78,7 +78,7 @@ def test_channels_last_is_the_same_but_for_rounding(rule):
 
 
 @pytest.mark.parametrize(
-    "make", [*(lambda rule=rule: net(rule) for rule in ("fa", "usf", "brsf")), cell], ids=["fa", "usf", "brsf", "cell"]
+    "make", [*(lambda rule=rule: net(rule) for rule in ("fa", "usf", "brsf", "kp")), cell], ids=["fa", "usf", "brsf", "kp", "cell"]
 )
 def test_a_step_is_one_graph(make):
     """Whatever torch's backend makes of it, the graph that it is given computes the step."""

@@ -26,13 +26,6 @@ cells: {rules: [searched, shuffled, uninformed, random], settings: {epochs: 1, c
 """
 
 
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "digits.h5"
-    subprocess.run([sys.executable, "-m", "data_prep", "digits", "--out", str(path)], check=True, capture_output=True)
-    return path
-
-
 def job(*args):
     done = subprocess.run([sys.executable, "-m", "suite.run", *map(str, args)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

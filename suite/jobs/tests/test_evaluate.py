@@ -37,13 +37,6 @@ def trials(which=ALL):
     return {t.rules: t for t in plan.plan(spec.parse(DEFINITION.replace("ANALYSES", which))).trials.values()}
 
 
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "digits.h5"
-    subprocess.run([sys.executable, "-m", "data_prep", "digits", "--out", str(path)], check=True, capture_output=True)
-    return path
-
-
 class Job:
     """The jobs of one trial in a folder of its own."""
 

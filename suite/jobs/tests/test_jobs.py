@@ -25,13 +25,6 @@ attacks: {names: [fgsm, pgd, onepixel], images: 30}
 """
 
 
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "digits.h5"
-    subprocess.run([sys.executable, "-m", "data_prep", "digits", "--out", str(path)], check=True, capture_output=True)
-    return path
-
-
 class Job:
     """One trial's two jobs in a folder of their own."""
 

@@ -1,11 +1,13 @@
-"""A trial's network: which layers follow a rule under which protocol."""
+"""A trial's network: which layers follow a rule under which protocol, and what is not loaded."""
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from bionas import dataset
 from bionas.networks import account
-from suite import plan
+from suite import plan, store
 from suite.definition import spec
 from suite.jobs import network, task
 
@@ -35,3 +37,23 @@ def test_layers_by_rule(protocol, rules, expected):
 def test_the_mixed_network_leaves_more_on_bp_in_the_public_code(protocol, bp):
     found = layers(protocol, "searched")
     assert found["bp"] == bp and sum(found.values()) == 343
+
+
+IMAGES, LABELS = np.zeros((2, 1, 8, 8), np.uint8), np.zeros(2, np.int64)
+DIGITS = dataset.Dataset("digits", IMAGES, LABELS, IMAGES, LABELS, ("0",), dataset.Augment(), "", "its checksum")
+
+
+@pytest.mark.parametrize(
+    ("status", "metrics", "said"),
+    [
+        ("diverged", {}, "diverged; allowed: a training that ended well"),
+        ("skipped(parent diverged)", {}, "skipped(parent diverged); allowed: a training that ended well"),
+        ("ok", {"dataset_checksum": "another"}, "not the data that some/run was trained on"),
+    ],
+)
+def test_what_was_not_trained_or_on_other_data_is_refused_in_one_line(tmp_path, status, metrics, said):
+    store.write(tmp_path / "train.h5", store.Run("train", "some/run", {"network": "resnet20"}, status, metrics))
+    dataset.write(tmp_path / "digits.h5", DIGITS)
+    with pytest.raises(ValueError) as error:
+        network.load(tmp_path, tmp_path / "digits.h5")
+    assert str(error.value).endswith(said)
