@@ -298,3 +298,9 @@ def test_a_setting_that_is_there_already_is_refused(method):
     said = "plugin doe 1.5: entry point 'noise' of bionas.searchers: setting 'epochs' is there already; allowed: another name"
     with pytest.raises(ValueError, match=said):
         spec.parse(SMALL)
+
+
+def test_editors_complete_what_a_plugin_adds(python, tmp_path):
+    done = python("-m", "suite.definition.editors", "here.json", cwd=tmp_path)
+    written = (tmp_path / "here.json").read_text()
+    assert done.returncode == 0 and all(f'"{name}"' in written for name in ("halfway", "smallnet", "shapes", "starts", "climb", "patience"))
