@@ -63,16 +63,17 @@ def of_search(search: Search) -> Price:
     epochs, half = settings["epochs"], (settings["images"] or size.train) // 2
     steps = epochs * _batches(half, settings["batch_size"])
     dimensions = (images, settings["channels"], settings["cells"])
-    if search.method.startswith("random"):
+    if not catalog.searcher(search.method).mixes:
         each = _mean_network(search.rule_set, settings["space"], False, settings["nodes"], *dimensions)
-        learned, judged = epochs * half, settings["candidates"] * half
-        looks = settings["candidates"] * _batches(half, settings["batch_size"])
+        ranked = settings.get("candidates", 0)
+        learned, judged = epochs * half, ranked * half
+        looks = ranked * _batches(half, settings["batch_size"])
     else:
-        each = _supernet(search.rule_set, settings["space"], search.method.startswith("darts"), settings["nodes"], *dimensions)
+        each = _supernet(search.rule_set, settings["space"], search.method == "darts", settings["nodes"], *dimensions)
         learned, judged, looks = epochs * half, epochs * half, epochs * _batches(half, JUDGED)
-        if search.method.startswith("darts"):
+        if search.method == "darts":
             learned, steps = 2 * learned, 2 * steps  # α learns from as many
-        elif search.method.startswith("eg"):
+        elif search.method == "eg":
             a_generation = settings["population"] + 1  # the best one is looked at again
             an_epoch = settings["restarts"] * settings["generations"] * a_generation + 1
             looks += (epochs - settings["warmup"]) * an_epoch
@@ -205,7 +206,7 @@ def memory(searches: Mapping[str, Search]) -> tuple[Search, int, int] | None:
 
     Nothing without a search that mixes, since a path, as random search trains it, needs little; nor if all insist on a CPU.
     """
-    mixing = [search for search in searches.values() if not search.method.startswith("random") and search.device != "cpu"]
+    mixing = [search for search in searches.values() if catalog.searcher(search.method).mixes and search.device != "cpu"]
     if not mixing:
         return None
 
@@ -216,7 +217,7 @@ def memory(searches: Mapping[str, Search]) -> tuple[Search, int, int] | None:
 
     largest = max(mixing, key=size)
     settings, images = largest.settings, _images(largest.dataset)[0]
-    space = (largest.rule_set, settings["space"], largest.method.startswith("darts"))
+    space = (largest.rule_set, settings["space"], largest.method == "darts")
     shape = (images.channels, images.classes, images.side, settings["channels"], settings["cells"], settings["nodes"])
     needed = catalog.load("bionas.search.memory:needed")
     return largest, *(needed(space, *shape, settings["batch_size"], recompute) for recompute in (settings.get("recompute", False), True))
