@@ -17,7 +17,8 @@ METRICS = (".h5", ".xz")  # what metrics files are called, and no page
 
 
 def _read(paths: list[Path]) -> tables.Results:
-    return tables.read(*paths, processes=min(os.cpu_count() or 1, MOST))
+    idle = int((os.cpu_count() or 1) - os.getloadavg()[0])
+    return tables.read(*paths, processes=min(max(idle, 1), MOST))
 
 
 def main(argv: list[str] | None = None) -> None:
