@@ -12,10 +12,8 @@ from bionas import catalog
 from bionas.networks.parts import evaluating
 from bionas.rules import feedback_owners
 
-COUNTED = (
-    *catalog.BIOTORCH,
-    "dfa",
-)  # even where no layer follows them; a rule that came later where one does, so that files stay as they are
+# Rules that are counted even where no layer follows them. One that came later is where one does, so that files stay as they are.
+COUNTED = (*catalog.BIOTORCH, "dfa")
 
 
 def num_parameters(model: nn.Module) -> int:
