@@ -112,8 +112,7 @@ def test_contents_follow_what_is_read_and_their_links_lead_under_the_bar(shown, 
     current = page.locator("#contents [aria-current]")
     for name in ("Accuracy", "Robustness", "Findings"):
         page.locator("#contents a", has_text=name).click()
-        page.wait_for_function(f"document.querySelector('#contents [aria-current]')?.textContent === '{name}'")
-        assert current.count() == 1
+        assert eventually(current.all_text_contents, [name])
         assert eventually(lambda name=name: under_the_bar(page, name, width), True)
     if width == 1920:
         assert page.locator("main").bounding_box()["x"] >= page.locator("#contents").bounding_box()["x"] + 150

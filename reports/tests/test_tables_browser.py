@@ -183,7 +183,7 @@ def test_a_link_to_a_view_restores_it_and_is_read_by_people(report, opened):
         assert shows(again, ["FA", "BP"]) and "FLOPs" not in again.locator(f"#{TABLE} thead").inner_text()
     assert -1 <= again.locator("#accuracy").bounding_box()["y"] < 200  # the section that the link names
     again.evaluate(f"location.hash = '{TABLE}.sort=1a'")
-    again.wait_for_function(f"document.querySelectorAll('#{TABLE} tbody tr').length === 5")
+    assert eventually(again.locator(f"#{TABLE} tbody tr").count, 5)
     assert shows(again, BY_ERROR)
 
 
@@ -210,7 +210,7 @@ def test_an_ordinary_link_goes_where_it_says_and_leaves_the_tables_as_they_are(r
     page = opened(report()[0])
     choose(page, TABLE, "rule", "FA")
     page.evaluate("location.hash = 'provenance'")
-    page.wait_for_function("location.hash.startsWith('#provenance&')")
+    assert eventually(lambda: page.evaluate("location.hash.startsWith('#provenance&')"), True)
     assert shows(page, ["FA"]) and page.locator("#provenance").bounding_box()["y"] < 900
 
 
@@ -317,7 +317,7 @@ def test_on_a_phone_a_table_scrolls_in_its_frame_and_fingers_hit_its_tools(repor
     assert frame.evaluate("(one) => one.scrollWidth > one.clientWidth")
     frame.focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("(one) => one.scrollLeft > 0", arg=frame.element_handle())
+    assert eventually(lambda: frame.evaluate("(one) => one.scrollLeft > 0"), True)
     for target in tools(page, TABLE).locator("summary").all():
         assert target.bounding_box()["height"] >= 24 and target.bounding_box()["width"] >= 24
     tools(page, TABLE).locator("summary", has_text="export").click()
