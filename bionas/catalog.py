@@ -175,8 +175,13 @@ ATTACKS = {
 }
 
 # What else can be said of a network: when it is trained, or of all of its training, for what has to be recorded after every epoch.
-ANALYSES = {name: f"bionas.analyses:{name}" for name in ("weights", "alignment", "gradients")}
-TRACKED = ("alignment",)
+ANALYSES = {
+    "weights": "bionas.analyses:weights",
+    "alignment": "bionas.analyses:alignment",
+    "gradients": "bionas.analyses:gradients",
+}
+TRACKED = ("alignment",)  # by a batch of training images
+BATCHED = ("gradients",)  # by batches of them
 
 # What plugins add, behind ours.
 _SETTINGS = {name for searcher in SEARCHERS.values() for name in searcher.settings}
@@ -188,6 +193,14 @@ _SEARCHERS = plugins.found("searchers", SEARCHERS, Searcher, lambda searcher: se
 # Random search again, with as many epochs as make the multiply-adds of DARTS: a path costs about a twentieth of the mixture.
 METHODS = (*SEARCHERS, "random-work", *_SEARCHERS)
 SEARCHERS |= _SEARCHERS
+
+
+def check() -> None:
+    """Raise ValueError with one line if something of an attack is wrong here, or of a plugin: its numbers would mean something else."""
+    for name, attack in ATTACKS.items():
+        for mistake in attack.mistakes(KINDS):
+            raise ValueError(f"bionas/catalog.py: ATTACKS: {name!r}: {mistake}")
+    plugins.check()
 
 
 def parameters(attack: str, preset: str, **overrides: Any) -> dict[str, Any]:

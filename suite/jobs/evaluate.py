@@ -181,7 +181,7 @@ def _analysed(model: nn.Module, names: Sequence[str], trained: store.Run, conten
     found: dict[str, Any] = {}
     for name in names:
         analyse = catalog.load(catalog.ANALYSES[name])
-        args = [_batches(trained, content, device)] if name == "gradients" else []
+        args = [_batches(trained, content, device)] if name in catalog.BATCHED else []
         found |= {f"analyses/{name}/{key}": array for key, array in analyse(model, *args).items()}
     return found
 
