@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from bionas import plugins
-from bionas.entries import BUDGETS
+from bionas.entries import BUDGETS, Analysis
 from bionas.entries import Attack as Attack
 from bionas.entries import Searcher as Searcher
 
@@ -176,12 +176,10 @@ ATTACKS = {
 
 # What else can be said of a network: when it is trained, or of all of its training, for what has to be recorded after every epoch.
 ANALYSES = {
-    "weights": "bionas.analyses:weights",
-    "alignment": "bionas.analyses:alignment",
-    "gradients": "bionas.analyses:gradients",
+    "weights": Analysis("bionas.analyses:weights"),
+    "alignment": Analysis("bionas.analyses:alignment", tracked=True),
+    "gradients": Analysis("bionas.analyses:gradients", batches=True),
 }
-TRACKED = ("alignment",)  # by a batch of training images
-BATCHED = ("gradients",)  # by batches of them
 
 # What plugins add, behind ours.
 _SETTINGS = {name for searcher in SEARCHERS.values() for name in searcher.settings}

@@ -1,4 +1,4 @@
-"""What the catalog says of an attack, a search method or a data set, so that nothing of it need be imported to read a definition.
+"""What the catalog says of an attack, a search method, an analysis or a data set, so that nothing of it need be imported to read a definition.
 
 Imports nothing of ours: a plugin's module that makes one may be imported before the catalog, which imports that module.
 """
@@ -77,6 +77,18 @@ class Searcher:
             if name not in self.settings or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                 yield f"schema of {name!r}; allowed: of its settings, each of a-z, 0-9 and _, a letter first"
             yield from (f"setting {name!r}: {mistake}" for mistake in _node_mistakes(node))
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One analysis: a function of a trained network, to which `batches` of training images are given beside it, or not.
+
+    One that is `tracked` is given one batch instead, images and labels, before the first and after every epoch of the training.
+    """
+
+    target: str
+    batches: bool = False
+    tracked: bool = False
 
 
 @dataclass(frozen=True)

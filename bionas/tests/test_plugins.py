@@ -210,3 +210,24 @@ def test_ours_declare_themselves_as_plugins_have_to():
     for searcher in catalog.SEARCHERS.values():
         assert not list(searcher.mistakes(known))
         assert catalog.load(searcher.module).MIXES is searcher.mixes
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("bionas.nowhere:RULE", "bionas.nowhere:RULE: there is no module bionas.nowhere; allowed: where it is, as module:attribute"),
+        ("nowhere.at_all", "nowhere.at_all: there is no module nowhere; allowed"),
+        ("bionas.space:SPACE", "bionas.space:SPACE: bionas.space has no SPACE; allowed"),
+    ],
+)
+def test_a_line_of_the_catalog_that_leads_nowhere_is_said_in_one_line(target, words):
+    with pytest.raises(ValueError) as error:
+        catalog.load(target)
+    assert str(error.value).startswith(words) and "\n" not in str(error.value)
+
+
+def test_what_a_module_lacks_itself_is_not_laid_at_the_catalogs_door(tmp_path, monkeypatch):
+    (tmp_path / "stranger.py").write_text("import nowhere_at_all\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="nowhere_at_all"):
+        catalog.load("stranger:RULE")

@@ -269,8 +269,7 @@ def test_a_rule_with_a_scale_of_its_own_is_the_plain_layers_too(monkeypatch):
         assert_equal(dict(bank.views(bank.feedback())), theirs)
 
 
-@pytest.mark.parametrize("learning", LEARNING, ids=str)
-@pytest.mark.parametrize("rules", [BIO, ("kp", "usf")], ids="-".join)
+@pytest.mark.parametrize(("rules", "learning"), [(("fa", "usf"), {}), (("kp", "brsf"), {"scale": "rms", "brsf_redraw": "forward"})])
 def test_an_operation_that_no_kernel_knows_is_computed_beside_them(monkeypatch, layout, rules, learning):
     """One with weights and one without, on every edge; with all else as it is."""
     known = network.build
@@ -287,7 +286,3 @@ def test_an_operation_that_no_kernel_knows_is_computed_beside_them(monkeypatch, 
     monkeypatch.setattr(space, "CONVS", (*space.CONVS, "conv_1x1"))
     monkeypatch.setattr(space, "POOLS", ("min_pool_3x3", *space.POOLS))
     test_outputs_and_all_gradients(layout, rules, "repaired", learning)
-    test_five_training_steps(layout, rules)
-    test_outputs_of_a_mere_evaluation(layout, "repaired", 8)
-    test_a_state_read_back_goes_on_with_the_same_bits()
-    test_a_cell_computed_again_changes_no_bit(layout, learning.get("brsf_redraw", "update"))
