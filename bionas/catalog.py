@@ -1,7 +1,7 @@
 """Every name that a definition may use, and where the thing behind it lives. Imports no torch, so that the driver can read it.
 
-To add a learning rule, a model or an attack, write it where its kind lives and add its line here: the definition format, the
-workflow, the report and the contract tests follow from the line. So they do of what installed packages add (`bionas.plugins`).
+To add a learning rule, a model or an attack, write it where its kind lives and add its line here (docs/extending.md): the definition
+format, the workflow, the report and the contract tests follow from the line. So they do of what installed packages add (`bionas.plugins`).
 """
 
 from __future__ import annotations

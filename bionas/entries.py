@@ -1,4 +1,5 @@
-"""What the catalog says of an attack, a search method, an analysis or a data set, so that nothing of it need be imported to read a definition.
+"""What the catalog says of an attack, a search method, an analysis or a data set, so that nothing of it need be imported to
+read a definition.
 
 Imports nothing of ours: a plugin's module that makes one may be imported before the catalog, which imports that module.
 """

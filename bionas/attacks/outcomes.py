@@ -55,7 +55,8 @@ def evaluate(
     not robust, and is left alone. Clean and robust outcomes are never mixed. `overrides` are parameters of the attack that differ
     from the preset's. An attack that uses no gradient ignores `gradient`. With a `source`, adversarial images are made on that
     network through its true gradient, and given to this one; `gradient` is then `from-` and what the source learnt by. Raises
-    ValueError for an unknown name or parameter, images outside [0, 1], 'true' with layers that cannot be switched, too few classes, or an attack that leaves its ball.
+    ValueError for an unknown name or parameter, images outside [0, 1], 'true' with layers that cannot be switched, too few classes, or
+    an attack that leaves its ball.
     """
     parameters = catalog.parameters(attack, preset, **overrides)
     parts = list(chunks(model, images, labels, attack, gradient, parameters, seed=seed, source=source))

@@ -1,7 +1,7 @@
 """docs/extending.md, followed to the letter: the package is what is printed, and all additions inside, in one copy, run and are reported.
 
-Comments that a browser does not show say where a block goes: `file`, `end of`, `into … below …`; `part of` and `all of` what is printed from
-the package; `copies … as …`; `refused` the entry that a line of text answers. Tables of `in`, `below`, `add` are lines.
+Comments that a browser does not show say where a block goes: `file`, `end of`, `into … below …`; `part of` a file of the package is what is
+printed of it; `copies … as …`; `refused` is an entry that a line of text answers. Tables of `in`, `below`, `add` are lines.
 """
 
 import os
@@ -91,10 +91,9 @@ def followed(tmp_path_factory):
     return finished.once(tmp_path_factory, "extended", make)
 
 
-@pytest.mark.parametrize(("kind", "where", "text"), [(k, w, t) for k, w, _, t in BLOCKS if k in ("part of", "all of")])
-def test_what_is_printed_of_the_package_is_what_is_in_it(kind, where, text):
-    there = (ROOT / where).read_text(encoding="utf-8")
-    assert text == there if kind == "all of" else f"\n\n{text}\n" in there
+@pytest.mark.parametrize(("where", "text"), [(where, text) for kind, where, _, text in BLOCKS if kind == "part of"])
+def test_what_is_printed_of_the_package_is_what_is_in_it(where, text):
+    assert f"\n{text}" in "\n" + (ROOT / where).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +117,8 @@ def test_the_rule_is_learnt_by_and_the_network_follows_it(runs):
 
 
 def test_the_search_method_searches_and_the_operation_is_a_candidate_of_both(runs):
-    assert {run.params["method"]: run.metrics["candidates"] for run in runs if run.stage == "search"} == {"climb": 14, "darts": 15}
+    # By hand, of two rules: two pools, a skip, five convs under each; for DARTS none, too.
+    assert {run.params["method"]: run.metrics["candidates"] for run in runs if run.stage == "search"} == {"climb": 13, "darts": 14}
     for run in (run for run in runs if run.stage == "search"):
         assert {"conv_1x1:sign", "conv_1x1:usf"} <= set(run.arrays["alphas/candidates"])
 
@@ -139,7 +139,7 @@ def test_the_analysis_is_stored_by_layer(runs):
 
 def test_the_report_has_all_of_it_and_credits_the_attack_to_who_proposes_it(followed):
     page = (followed / "report.html").read_text(encoding="utf-8")
-    assert all(word in page for word in ("SIGN", "cnn3", "shapes", "climb-two", "conv 1x1" if "conv 1x1" in page else "1x1"))
+    assert all(word in page for word in ("SIGN", "cnn3", "shapes", "climb-two", "darts-two"))
     (row,) = re.findall(r"<tr>(?:(?!</tr>).)*mifgsm(?:(?!</tr>).)*Dong et al. 2018.*?</tr>", page, re.DOTALL)[:1]
     assert "§3.5" not in row and "8/255" in row
     section = page.partition('<h2 id="sparsity">')[2].partition("<h2")[0]
@@ -169,7 +169,10 @@ def test_an_attack_that_says_too_little_is_refused_in_the_line_that_is_printed(m
         (Attack("torchattacks:MIFGSM"), "norm ''; allowed: linf, l2, l0"),
         (Attack("torchattacks:MIFGSM", "linf"), "source ''; allowed: who proposes it, in a few words"),
         (Attack("torchattacks:EADL1", "l2", "Chen et al. 2018", standard={"budget": 0.5}), "standard has a budget, and it is not minimal"),
-        (Attack("torchattacks:EADL1", "l2", "Chen et al. 2018", minimal=True, standard={"eps": 0.5}), "minimal, and standard has no budget"),
+        (
+            Attack("torchattacks:EADL1", "l2", "Chen et al. 2018", minimal=True, standard={"eps": 0.5}),
+            "minimal, and standard has no budget",
+        ),
     ],
     ids=["norm", "source", "minimal", "budget"],
 )

@@ -131,7 +131,9 @@ class Beyond(nn.Module):
         return images + self.eps + self.excess
 
 
-@pytest.mark.parametrize(("excess", "words"), [(1e-4, "fgsm left its ball, 0.1 from an image in linf where 0.1 is said"), (-0.2, r"left \[0, 1\]")])
+@pytest.mark.parametrize(
+    ("excess", "words"), [(1e-4, "fgsm left its ball, 0.1 from an image in linf where 0.1 is said"), (-0.2, r"left \[0, 1\]")]
+)
 def test_what_leaves_its_ball_or_the_colours_is_no_outcome(monkeypatch, excess, words):
     monkeypatch.setattr(Beyond, "excess", excess, raising=False)
     model, (images, labels) = trained(), seen_right(2)
