@@ -55,7 +55,7 @@ class Others(nn.ModuleDict):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """Mix them, by a weight each."""
-        return sum(weight * op(x) for weight, op in zip(weights, self.values(), strict=True))  # type: ignore[return-value]
+        return sum(weight * op(x) for weight, op in zip(weights, self.values(), strict=True))
 
 
 def _made(space: SearchSpace, i: int, channels: int, stride: int, **learning: Any) -> nn.Module:
