@@ -148,9 +148,11 @@ onstart:
         jobfile.write(planned)
     if not workflow.local_exec:
         return
-    # Snakemake limits how many jobs start a second, and for that sets a timer in every round, whose end begins another round: the more
-    # jobs have run, the more rounds. Here the cores are the limit.
-    workflow.scheduler.job_rate_limiter = None
+    # Snakemake (9.27) limits how many jobs start a second, and for that sets a timer in every round, whose end begins another round: the
+    # more jobs have run, the more rounds. Here the cores are the limit, unless somebody asks for less than its 100.
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if limit and limit.max_jobs >= 100:
+        workflow.scheduler.job_rate_limiter = None
     if not IN_IMAGE and sum(job.name in ("search", "train", "evaluate") for job in workflow.dag.needrun_jobs()) >= warm.WORTH:
         warm.start(Path("logs/warm.log"))
 
