@@ -1,7 +1,7 @@
 """Every name that a definition may use, and where the thing behind it lives. Imports no torch, so that the driver can read it.
 
-To add a learning rule, a model or an attack, write it where its kind lives and add its line here: the definition format, the
-workflow, the report and the contract tests follow from the line. So they do of what installed packages add (`bionas.plugins`).
+To add a learning rule, a model or an attack, write it where its kind lives and add its line here (docs/extending.md): the definition
+format, the workflow, the report and the contract tests follow from the line. So they do of what installed packages add (`bionas.plugins`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from bionas import plugins
-from bionas.entries import BUDGETS
+from bionas.entries import BUDGETS, Analysis
 from bionas.entries import Attack as Attack
 from bionas.entries import Searcher as Searcher
 
@@ -175,8 +175,11 @@ ATTACKS = {
 }
 
 # What else can be said of a network: when it is trained, or of all of its training, for what has to be recorded after every epoch.
-ANALYSES = {name: f"bionas.analyses:{name}" for name in ("weights", "alignment", "gradients")}
-TRACKED = ("alignment",)
+ANALYSES = {
+    "weights": Analysis("bionas.analyses:weights"),
+    "alignment": Analysis("bionas.analyses:alignment", tracked=True),
+    "gradients": Analysis("bionas.analyses:gradients", batches=True),
+}
 
 # What plugins add, behind ours.
 _SETTINGS = {name for searcher in SEARCHERS.values() for name in searcher.settings}
@@ -188,6 +191,14 @@ _SEARCHERS = plugins.found("searchers", SEARCHERS, Searcher, lambda searcher: se
 # Random search again, with as many epochs as make the multiply-adds of DARTS: a path costs about a twentieth of the mixture.
 METHODS = (*SEARCHERS, "random-work", *_SEARCHERS)
 SEARCHERS |= _SEARCHERS
+
+
+def check() -> None:
+    """Raise ValueError with one line if something of an attack is wrong here, or of a plugin: its numbers would mean something else."""
+    for name, attack in ATTACKS.items():
+        for mistake in attack.mistakes(KINDS):
+            raise ValueError(f"bionas/catalog.py: ATTACKS: {name!r}: {mistake}")
+    plugins.check()
 
 
 def parameters(attack: str, preset: str, **overrides: Any) -> dict[str, Any]:

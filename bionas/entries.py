@@ -1,4 +1,5 @@
-"""What the catalog says of an attack, a search method or a data set, so that nothing of it need be imported to read a definition.
+"""What the catalog says of an attack, a search method, an analysis or a data set, so that nothing of it need be imported to
+read a definition.
 
 Imports nothing of ours: a plugin's module that makes one may be imported before the catalog, which imports that module.
 """
@@ -23,8 +24,8 @@ class Attack:
     """One attack: where it lives, what it is, and its parameters by preset (images in [0, 1])."""
 
     target: str
-    norm: str  # in which its budget is counted: linf, l2, or l0 (pixels)
-    source: str  # who proposes it here
+    norm: str = ""  # in which its budget is counted: linf, l2, or l0 (pixels)
+    source: str = ""  # who proposes it here
     uses_gradient: bool = True
     minimal: bool = False  # looks for the nearest wrong image; judged by its distance against `budget`
     targets: bool = False  # has a targeted form: parameter `targeted`
@@ -36,7 +37,7 @@ class Attack:
     kinds: Mapping[str, Any] = field(default_factory=dict)  # of parameters that the catalog's KINDS do not have
 
     def mistakes(self, kinds: Collection[str]) -> Iterator[str]:
-        """Yield what a plugin has wrong in it; `kinds`: parameters whose kind is known."""
+        """Yield what is wrong in it; `kinds`: parameters whose kind is known. Each makes no number, or one that means something else."""
         yield from _form("target", self.target, TARGET, "module:class")
         if self.norm not in NORMS:
             yield f"norm {self.norm!r}; allowed: {', '.join(NORMS)}"
@@ -44,6 +45,9 @@ class Attack:
             yield f"source {self.source!r}; allowed: who proposes it, in a few words"
         if not any(name in self.standard for name in BUDGETS):
             yield f"standard has none of {', '.join(BUDGETS)}; allowed: a preset that says how far the attack may go"
+        elif self.minimal != ("budget" in self.standard):
+            found = "minimal, and standard has no budget" if self.minimal else "standard has a budget, and it is not minimal"
+            yield f"{found}; allowed: both, for an attack that no parameter of its own keeps within a ball, or neither"
         for name, kind in self.kinds.items():
             if not (kind in (bool, int, float) or (isinstance(kind, tuple) and all(isinstance(word, str) for word in kind))):
                 yield f"kind {kind!r} of parameter {name!r}; allowed: {KINDS_SAID}"
@@ -65,7 +69,7 @@ class Searcher:
     schema: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def mistakes(self, settings: Collection[str]) -> Iterator[str]:
-        """Yield what a plugin has wrong in it; `settings`: those of other methods, which schema.yaml describes."""
+        """Yield what is wrong in it; `settings`: those that schema.yaml describes."""
         yield from _form("module", self.module, MODULE, "a module's name")
         for name in self.settings:
             if name not in settings and name not in self.schema:
@@ -74,6 +78,18 @@ class Searcher:
             if name not in self.settings or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                 yield f"schema of {name!r}; allowed: of its settings, each of a-z, 0-9 and _, a letter first"
             yield from (f"setting {name!r}: {mistake}" for mistake in _node_mistakes(node))
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One analysis: a function of a trained network, to which `batches` of training images are given beside it, or not.
+
+    One that is `tracked` is given one batch instead, images and labels, before the first and after every epoch of the training.
+    """
+
+    target: str
+    batches: bool = False
+    tracked: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +104,7 @@ class DataSet:
     classes: int
 
     def mistakes(self) -> Iterator[str]:
-        """Yield what a plugin has wrong in it."""
+        """Yield what is wrong in it."""
         yield from _form("target", self.target, TARGET, "module:function")
         for name in ("train", "test", "channels", "side", "classes"):
             if type(number := getattr(self, name)) is not int or number < 1:

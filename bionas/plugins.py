@@ -167,11 +167,11 @@ def words(kind: str, name: str) -> str:
 
 
 def load(target: str) -> Any:
-    """Import what `module:attribute` names, or a module. What is wrong with a plugin's is a ValueError of one line."""
+    """Import what `module:attribute` names, or a module. What is not there, or wrong with a plugin's, is a ValueError of one line."""
     added = next((added for added in ADDED.values() if added.target == target), None)
     module, _, attribute = target.partition(":")
     if added is None:
-        return getattr(import_module(module), attribute) if attribute else import_module(module)
+        return _ours(target, module, attribute)
     try:
         thing = getattr(import_module(module), attribute) if attribute else import_module(module)
     except Exception as error:  # a module of somebody else may raise anything
@@ -179,6 +179,20 @@ def load(target: str) -> Any:
     for mistake in _unfit(added, thing):
         raise ValueError(added.said(f"{target} {mistake}"))
     return thing
+
+
+def _ours(target: str, module: str, attribute: str) -> Any:
+    """Import what a line of the catalog names; what a module raises while it is imported is for whoever writes it."""
+    allowed = "allowed: where it is, as module:attribute"
+    try:
+        thing = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module}.".startswith(f"{error.name}."):
+            raise ValueError(f"{target}: there is no module {error.name}; {allowed}") from None
+        raise
+    if attribute and not hasattr(thing, attribute):
+        raise ValueError(f"{target}: {module} has no {attribute}; {allowed}")
+    return getattr(thing, attribute) if attribute else thing
 
 
 def _unfit(added: Added, thing: Any) -> Iterator[str]:

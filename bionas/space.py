@@ -19,7 +19,12 @@ from dataclasses import dataclass, replace
 
 from bionas import catalog
 
-CONVS = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
+CONVS = (  # whose weights follow a rule
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
 OPERATIONS = ("none", *POOLS, "skip_connect", *CONVS)
 SKIP_RULES = ("usf", "brsf", "frsf")

@@ -1,7 +1,8 @@
 """Raw files → data/<name>.h5, once a data set. One file per source.
 
 To add a data set, write a module with a function of the raw folder that returns a `bionas.dataset.Dataset`, or a `Streamed` one, and
-add its line here. What installed packages add is there, too (`bionas.plugins`).
+add its line here. What installed packages add is there, too (`bionas.plugins`). Of each is said what it holds, so that a plan can say
+what it costs before anything is prepared.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from bionas import catalog, plugins
 from bionas.entries import DataSet
 
 DATASETS = {
-    "digits": "data_prep.digits:prepare",
-    "fashion_mnist": "data_prep.fashion_mnist:prepare",
-    "cifar10": "data_prep.cifar:cifar10",
-    "cifar100": "data_prep.cifar:cifar100",
-    "imagenet16_120": "data_prep.imagenet16:imagenet16_120",
-    "imagenet16_120_xtest": "data_prep.imagenet16:imagenet16_120_xtest",
+    "digits": DataSet("data_prep.digits:prepare", train=1_433, test=364, channels=1, side=8, classes=10),
+    "fashion_mnist": DataSet("data_prep.fashion_mnist:prepare", train=60_000, test=10_000, channels=1, side=28, classes=10),
+    "cifar10": DataSet("data_prep.cifar:cifar10", train=50_000, test=10_000, channels=3, side=32, classes=10),
+    "cifar100": DataSet("data_prep.cifar:cifar100", train=50_000, test=10_000, channels=3, side=32, classes=100),
+    "imagenet16_120": DataSet("data_prep.imagenet16:imagenet16_120", train=151_700, test=6_000, channels=3, side=16, classes=120),
+    "imagenet16_120_xtest": DataSet(
+        "data_prep.imagenet16:imagenet16_120_xtest", train=151_700, test=3_000, channels=3, side=16, classes=120
+    ),
 }
+DATASETS |= plugins.found("datasets", DATASETS, DataSet, DataSet.mistakes)  # what plugins add, behind ours
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,7 @@ class Size:
     classes: int
 
 
-SIZES = {  # so that a plan can say what it costs before anything is prepared
-    "digits": Size(1_433, 364, 1, 8, 10),
-    "fashion_mnist": Size(60_000, 10_000, 1, 28, 10),
-    "cifar10": Size(50_000, 10_000, 3, 32, 10),
-    "cifar100": Size(50_000, 10_000, 3, 32, 100),
-    "imagenet16_120": Size(151_700, 6_000, 3, 16, 120),
-    "imagenet16_120_xtest": Size(151_700, 3_000, 3, 16, 120),
-}
-for _name, _added in plugins.found("datasets", DATASETS, DataSet, DataSet.mistakes).items():  # what plugins add, behind ours
-    DATASETS[_name] = _added.target
-    SIZES[_name] = Size(_added.train, _added.test, _added.channels, _added.side, _added.classes)
+SIZES = {name: Size(each.train, each.test, each.channels, each.side, each.classes) for name, each in DATASETS.items()}
 FORM = "NAME[-SIDEpx][-rgb][-nIMAGES]"
 
 

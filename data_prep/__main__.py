@@ -27,9 +27,10 @@ def main(argv: list[str] | None = None) -> None:
     plugins.demand(dict([args.plugin.split("==", 1)]) if "==" in args.plugin else {})
     variant = Variant.parse(args.name)
     out = args.out or Path("data") / f"{variant}.h5"
-    made = catalog.load(DATASETS[variant.name])(args.raw)
+    entry = DATASETS[variant.name]
+    made = catalog.load(entry.target)(args.raw)
     if not isinstance(made, dataset.Dataset | dataset.Streamed):
-        raise ValueError(f"{DATASETS[variant.name]} returns a {type(made).__name__}; allowed: a bionas.dataset.Dataset or Streamed")
+        raise ValueError(f"{entry.target} returns a {type(made).__name__}; allowed: a bionas.dataset.Dataset or Streamed")
     data = varied(made, variant)
     shapes = dataset.write(out, dataclasses.replace(data, plugin=plugins.words("datasets", variant.name)))
     shape = "×".join(map(str, shapes["train"][1:]))

@@ -50,8 +50,11 @@ def roots(stage: str, params: Mapping[str, Any]) -> tuple[str, ...]:
     elif params["network"] in catalog.MODELS:
         targets.append(catalog.MODELS[params["network"]])
     if stage == "evaluation":
-        targets += [*(catalog.ATTACKS[name].target for name in mine("attacks", catalog.ATTACKS)), *catalog.ANALYSES.values()]
-    targets += [catalog.ANALYSES[name] for name in params.get("track", ())]
+        targets += [
+            *(catalog.ATTACKS[name].target for name in mine("attacks", catalog.ATTACKS)),
+            *(analysis.target for analysis in catalog.ANALYSES.values()),
+        ]
+    targets += [catalog.ANALYSES[name].target for name in params.get("track", ())]
     targets += plugins.entries(needs, {"search": "searchers", "evaluation": "attacks"}.get(stage, ""))
     return tuple(sorted({_module(target) for target in targets}))
 

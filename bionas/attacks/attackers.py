@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any
 
 import scipy
@@ -29,7 +30,9 @@ Attacker = Callable[[Tensor, Tensor], Tensor]  # (images, labels) → adversaria
 
 
 def attacker(model: nn.Module, attack: str, parameters: Mapping[str, Any], key: int, logits: Tensor) -> Attacker:
-    """Return the attack on a model whose `logits` tell its classes and device. Raises ValueError if these are too few for its loss.
+    """Return the attack on a model whose `logits` tell its classes and device.
+
+    Raises ValueError if these are too few for its loss, and for parameters that it does not take.
 
     Draws are from the global streams, or from one that starts at `key` in attacks that reseed.
     """
@@ -43,7 +46,12 @@ def attacker(model: nn.Module, attack: str, parameters: Mapping[str, Any], key: 
     targeted = given.pop("targeted", None) if target.startswith("torchattacks:") else None
     if attack in ("apgd_t", "fab"):
         given["n_classes"] = classes
-    made = catalog.load(target)(model, **given)
+    make = catalog.load(target)
+    try:
+        signature(make).bind(model, **given)
+    except TypeError as error:
+        raise ValueError(f"attack: {attack}: {target} {error}; allowed in its line of the catalog: parameters that it takes") from None
+    made = make(model, **given)
     made.device = logits.device  # which torchattacks takes from the first parameter, if there is one
     if hasattr(made, "seed"):
         made.seed = key  # the library reseeds torch itself, by default the same way for every batch

@@ -55,7 +55,8 @@ def evaluate(
     not robust, and is left alone. Clean and robust outcomes are never mixed. `overrides` are parameters of the attack that differ
     from the preset's. An attack that uses no gradient ignores `gradient`. With a `source`, adversarial images are made on that
     network through its true gradient, and given to this one; `gradient` is then `from-` and what the source learnt by. Raises
-    ValueError for an unknown name or parameter, images outside [0, 1], 'true' with layers that cannot be switched, or too few classes.
+    ValueError for an unknown name or parameter, images outside [0, 1], 'true' with layers that cannot be switched, too few classes, or
+    an attack that leaves its ball.
     """
     parameters = catalog.parameters(attack, preset, **overrides)
     parts = list(chunks(model, images, labels, attack, gradient, parameters, seed=seed, source=source))
@@ -125,16 +126,23 @@ def _attacked(
             if spec.minimal:
                 found, right = _pushed(model, clean, found, labels)
             else:
-                assert _length(found - clean, norm).max() <= size + ROUNDING[0] + ROUNDING[1] * size * (norm == "l2"), (
-                    f"{attack} left its ball"
-                )
                 right = _logits(model, found).argmax(1) == labels
-            assert found.min() >= 0 and found.max() <= 1, f"{attack} left [0, 1]"
+            _check_bounds(attack, found, clean, norm, torch.inf if spec.minimal else size)
             attacked[attackable], after[attackable] = found, right
         if spec.minimal:
             distance = _length(attacked - x, norm).masked_fill(after, torch.inf).masked_fill(~before, 0)
             after = distance > size
     return Outcome(before.cpu(), after.cpu(), attacked, None if distance is None else distance.cpu())
+
+
+def _check_bounds(attack: str, found: Tensor, clean: Tensor, norm: str, size: float) -> None:
+    """Raise ValueError if an attack does not keep what its line in the catalog says of it: its outcomes would be those of another."""
+    far = float(_length(found - clean, norm).max())
+    if far > size + ROUNDING[0] + ROUNDING[1] * size * (norm == "l2"):
+        allowed = "the norm that bounds it, or minimal=True and a budget for one that nothing bounds"
+        raise ValueError(f"attack: {attack} left its ball, {far:.3g} from an image in {norm} where {size:.3g} is said; allowed: {allowed}")
+    if not (found.min() >= 0 and found.max() <= 1):
+        raise ValueError(f"attack: {attack} left [0, 1], by values {found.min():.3g}..{found.max():.3g}")
 
 
 def _pushed(model: nn.Module, clean: Tensor, found: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -104,4 +104,4 @@ def build(candidate: Candidate, channels: int, stride: int, affine: bool, releas
         case [kind, "conv", size]:
             make = SepConv if kind == "sep" else DilConv
             return make(channels, int(size[0]), stride, affine, rule=rule, **learning)
-    raise AssertionError(operation)
+    raise ValueError(f"operation: {operation!r} is in the space, and not in bionas/networks/ops.py; allowed: what `build` has a case for")

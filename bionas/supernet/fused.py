@@ -1,7 +1,7 @@
 """The mixture, fused: all candidates of all edges that leave one state, computed together. `supernet.MixedOp` is what it must equal.
 
 What is computed together is said here; how it lies in memory, in `bionas.kernels`, by device. A member is one candidate of one edge;
-members are ordered by (edge, kernel size, rule).
+members are ordered by (edge, kernel size, rule). Operations that are not DARTS's are no members: each is a module beside the fans.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from torch import Tensor, nn
 
 from bionas import kernels
 from bionas.kernels.batched import SIDE
-from bionas.space import CONVS, POOLS, Candidate, SearchSpace
+from bionas.space import Candidate, SearchSpace
 from bionas.supernet.bank import Bank, Stack
 
 KINDS = ("sep", "dil")
+CONVS = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
+POOLS = ("max_pool_3x3", "avg_pool_3x3")
+TOGETHER = ("none", *POOLS, "skip_connect", *CONVS)
 
 
 class Fan(nn.Module):
@@ -89,18 +92,20 @@ class Fan(nn.Module):
 
 
 class Mixture(NamedTuple):
-    """The weights of edges, by what is computed together: sep convs, dil convs, pools and identity, skips."""
+    """The weights of edges, by what is computed together: sep convs, dil convs, pools and identity, skips; and what is not."""
 
     sep: Tensor
     dil: Tensor
     plain: Tensor
     skips: Tensor
+    others: Tensor
 
     @classmethod
-    def of(cls, weights: Tensor, num_convs: int, num_identities: int) -> Mixture:
+    def of(cls, weights: Tensor, num_convs: int, num_identities: int, num_others: int) -> Mixture:
         """Take weights (E, candidates in the order of `columns`) apart; of skips, so many are one identity at stride 1."""
-        sep, dil, pools, skips = weights.split([num_convs, num_convs, len(POOLS), weights.shape[1] - 2 * num_convs - len(POOLS)], 1)
-        return cls(sep, dil, torch.cat([pools, skips[:, :num_identities].sum(1, keepdim=True)], 1), skips)
+        num_skips = weights.shape[1] - 2 * num_convs - len(POOLS) - num_others
+        sep, dil, pools, skips, others = weights.split([num_convs, num_convs, len(POOLS), num_skips, num_others], 1)
+        return cls(sep, dil, torch.cat([pools, skips[:, :num_identities].sum(1, keepdim=True)], 1), skips, others)
 
     def split(self, edges: list[int]) -> list[Mixture]:
         """Take the edges apart, so many to a part."""
@@ -108,11 +113,15 @@ class Mixture(NamedTuple):
 
 
 def columns(space: SearchSpace) -> list[int]:
-    """Return the candidates in the order in which a fan wants their weights: separable, dilated, pools, skips. `none` adds nothing."""
+    """Return the candidates in the order of a `Mixture`: separable, dilated, pools, skips, others. `none` adds nothing."""
     order = [Candidate(op, rule) for op in CONVS for rule in space.rules] + [Candidate(pool) for pool in POOLS]
-    return [space.candidates.index(candidate) for candidate in order] + [
-        i for i, candidate in enumerate(space.candidates) if candidate.operation == "skip_connect"
-    ]
+    skips = [i for i, candidate in enumerate(space.candidates) if candidate.operation == "skip_connect"]
+    return [*(space.candidates.index(candidate) for candidate in order), *skips, *others(space)]
+
+
+def others(space: SearchSpace) -> list[int]:
+    """Return the candidates that are computed one by one."""
+    return [i for i, candidate in enumerate(space.candidates) if candidate.operation not in TOGETHER]
 
 
 def _members(stacks: dict[Any, Tensor], kind: str, layer: int) -> Tensor:

@@ -22,7 +22,7 @@ from bionas.rules import RuleLinear, feedback_owners, seed_feedback
 from bionas.seeds import generator
 from bionas.space import SearchSpace, edge_stride, edges, reductions
 from bionas.supernet.bank import Bank
-from bionas.supernet.fused import Fan, Mixture, columns
+from bionas.supernet.fused import Fan, Mixture, columns, others
 from bionas.supernet.gather import Gather, Layers, Pairs
 
 Weights = Mapping[str, Tensor]  # {cell kind: (edges, candidates)}, rows that sum to one
@@ -36,16 +36,33 @@ class MixedOp(nn.ModuleList):
         super().__init__()
         self.ids = [i for i, allowed in enumerate(space.allowed(stride)) if allowed]
         for i in self.ids:
-            candidate = space.candidates[i]
-            op = build(candidate, channels, stride, affine=False, released=space.protocol == "released", **learning)
-            pool = isinstance(op, nn.MaxPool2d | nn.AvgPool2d)
-            self.append(nn.Sequential(op, nn.BatchNorm2d(channels, affine=False)) if pool else op)
+            self.append(_made(space, i, channels, stride, **learning))
 
     def forward(self, x: Tensor, choice: Tensor | int) -> Tensor:
         """Mix by a row of weights, or take one candidate alone."""
         if isinstance(choice, int):
             return self[self.ids.index(choice)](x)
         return sum(choice[i] * op(x) for i, op in zip(self.ids, self, strict=True))
+
+
+class Others(nn.ModuleDict):
+    """Of one edge, what is not computed together with anything, each under the name that it has in a `MixedOp`."""
+
+    def __init__(self, space: SearchSpace, channels: int, stride: int, **learning: Any) -> None:
+        super().__init__()
+        ids = [i for i, allowed in enumerate(space.allowed(stride)) if allowed]
+        self.update({str(ids.index(i)): _made(space, i, channels, stride, **learning) for i in others(space)})
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Mix them, by a weight each."""
+        return sum(weight * op(x) for weight, op in zip(weights, self.values(), strict=True))
+
+
+def _made(space: SearchSpace, i: int, channels: int, stride: int, **learning: Any) -> nn.Module:
+    """Return candidate i as supernets have it, pools with a BatchNorm."""
+    op = build(space.candidates[i], channels, stride, affine=False, released=space.protocol == "released", **learning)
+    pool = isinstance(op, nn.MaxPool2d | nn.AvgPool2d)
+    return nn.Sequential(op, nn.BatchNorm2d(channels, affine=False)) if pool else op
 
 
 class Cell(nn.Module):
@@ -76,6 +93,8 @@ class Cell(nn.Module):
         self.fans = nn.ModuleList(
             Fan(space, channels, edge_stride(reduction, state), name, edges_, **learning) for state, edges_ in enumerate(self.leaving)
         )
+        if others(space):
+            self.edges = nn.ModuleList(Others(space, channels, edge_stride(reduction, source), **learning) for source, _ in edges(nodes))
 
     def forward(self, s0: Tensor, s1: Tensor, choices: Any, layers: Sequence[Layers | Pairs] | None = None) -> Tensor:
         """`choices` are a row of weights or a candidate an edge; fused, a `Mixture`. `layers` are W and B of every fan, if made already."""
@@ -94,6 +113,10 @@ class Cell(nn.Module):
             if i >= 2:
                 states.append(nodes[i - 2])
             parts = fan(states[i], layers[i] if layers else fan.layers(fan.convs()), own)
+            if own.others.shape[1]:
+                x = inputs[i] if i < 2 else layout.leave([states[i]])
+                rest = [self.edges[edge](x, weights) for edge, weights in zip(self.leaving[i], own.others, strict=True)]
+                parts = [part + layout.enter(more) for part, more in zip(parts, rest, strict=True)]
             for node, part in zip(range(self.nodes - len(parts), self.nodes), parts, strict=True):
                 nodes[node] = part if nodes[node] is None else nodes[node] + part
         return layout.leave(nodes)
@@ -193,7 +216,7 @@ class Supernet(nn.Module):
         """Order rows of weights as fans want them."""
         ordered = rows.flatten().index_select(0, self.order.flatten()).view(self.order.shape)
         identities = sum(self.space.candidates[i].operation == "skip_connect" for i, ok in enumerate(self.space.allowed(1)) if ok)
-        return Mixture.of(ordered, 2 * len(self.space.rules), identities)
+        return Mixture.of(ordered, 2 * len(self.space.rules), identities, len(others(self.space)))
 
     def _layers(self, x: Tensor) -> Sequence[Sequence[Pairs] | None]:
         """Return W and B of every cell's fans, by one gather; or nothing where each fan makes its own."""

@@ -56,7 +56,7 @@ def test_rules_and_networks_are_names_of_what_jobs_import(installed):
     ("kind", "made"),
     [
         ("attacks", GOOD),
-        ("attacks", 'Attack("x:X", "l2", "Doe 2031", standard={"budget": 1, "tries": 3}, kinds={"tries": int})'),
+        ("attacks", 'Attack("x:X", "l2", "Doe 2031", minimal=True, standard={"budget": 1, "tries": 3}, kinds={"tries": int})'),
         ("searchers", 'Searcher("x", ("candidates",))'),
         ("searchers", 'Searcher("x", ("heat",), schema={"heat": {"type": "number", "default": 1, "description": "Of it."}})'),
         ("searchers", 'Searcher("x", ("way",), schema={"way": {"enum": ["up", "down"], "default": "up", "description": "Which."}})'),
@@ -96,6 +96,9 @@ def test_an_entry_point_that_is_wrong_is_left_out_and_said(installed, name, valu
         ("attacks", f"MINE = {GOOD.replace('x:X', 'x')}", "target 'x'; allowed: module:class"),
         ("attacks", f"MINE = {GOOD.replace('Doe 2031', '')}", "source ''; allowed: who proposes it"),
         ("attacks", f"MINE = {GOOD.replace('eps', 'steps')}", "standard has none of budget, eps, pixels"),
+        ("attacks", f"MINE = {GOOD.replace('eps', 'budget')}", "standard has a budget, and it is not minimal; allowed: both"),
+        ("attacks", f"MINE = {GOOD[:-1]}, minimal=True)", "minimal, and standard has no budget; allowed: both"),
+        ("attacks", 'MINE = Attack("x:X")', "norm ''; allowed: linf, l2, l0"),
         ("attacks", f"MINE = {GOOD[:-2]}, 'tries': 3}})", "parameter 'tries' has no kind; allowed in kinds"),
         ("attacks", f"MINE = {GOOD[:-1]}, kinds={{'tries': str}})", "kind <class 'str'> of parameter 'tries'; allowed: a tuple"),
         ("searchers", 'MINE = Searcher("x", ("heat",))', "setting 'heat' is not described; allowed in schema"),
@@ -207,3 +210,24 @@ def test_ours_declare_themselves_as_plugins_have_to():
     for searcher in catalog.SEARCHERS.values():
         assert not list(searcher.mistakes(known))
         assert catalog.load(searcher.module).MIXES is searcher.mixes
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("bionas.nowhere:RULE", "bionas.nowhere:RULE: there is no module bionas.nowhere; allowed: where it is, as module:attribute"),
+        ("nowhere.at_all", "nowhere.at_all: there is no module nowhere; allowed"),
+        ("bionas.space:SPACE", "bionas.space:SPACE: bionas.space has no SPACE; allowed"),
+    ],
+)
+def test_a_line_of_the_catalog_that_leads_nowhere_is_said_in_one_line(target, words):
+    with pytest.raises(ValueError) as error:
+        catalog.load(target)
+    assert str(error.value).startswith(words) and "\n" not in str(error.value)
+
+
+def test_what_a_module_lacks_itself_is_not_laid_at_the_catalogs_door(tmp_path, monkeypatch):
+    (tmp_path / "stranger.py").write_text("import nowhere_at_all\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="nowhere_at_all"):
+        catalog.load("stranger:RULE")

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 from scipy import stats
 
+from bionas import catalog
 from reports.numbers.statistics import Summary
 from reports.numbers.tables import Block, Results, Variant
 from reports.numbers.transfers import Transfer, transfers
@@ -24,9 +25,9 @@ DIGITS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def stored(variant: Variant, analysis: str) -> dict[int, Arrays]:
-    """Return {seed: {key: array}} of an analysis, of trainings that ended well. Alignment is watched in training, the rest afterwards."""
+    """Return {seed: {key: array}} of an analysis, of trainings that ended well; some are watched in training, the rest done afterwards."""
     prefix = f"analyses/{analysis}/"
-    runs = variant.trains if analysis == "alignment" else variant.evaluations
+    runs = variant.trains if catalog.ANALYSES[analysis].tracked else variant.evaluations
     sound = {seed for seed, run in variant.trains.items() if run.status == "ok"}
     found = {
         seed: {name.removeprefix(prefix): array for name, array in run.arrays.items() if name.startswith(prefix)}

@@ -54,6 +54,8 @@ def operation(candidate: Candidate, channels: int, side: int) -> Forward:
         return Forward(0, channels * pixels, 1)
     if kind == "skip_connect":
         return Forward(channels * channels * pixels, channels * pixels, 2)  # two convs of half the channels
+    if not kind.startswith(("sep_conv_", "dil_conv_")):
+        raise ValueError(f"operation: nobody knows what {kind!r} costs; allowed: what suite/definition/cost.py has a case for")
     return (_layer(int(kind[-1]) ** 2, channels, pixels) + _layer(channels, channels, pixels)) * (2 if kind.startswith("sep") else 1)
 
 

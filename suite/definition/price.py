@@ -128,7 +128,7 @@ def of_evaluation(evaluation: Evaluation, trial: Trial, each: Forward, right: fl
     calls = sum(-(-used[label] // together[label]) for label in asked) * (right > 0) + cosine
     price = Price(images=num * len(asked), disk=RUN_FILE)
     price += Price.of_passes(each, round(num * forward), _batches(num, ATTACKED) * calls)
-    if "gradients" in evaluation.analyses:
+    for _ in filter(lambda name: catalog.ANALYSES[name].batches, evaluation.analyses):  # at most forward and back, by two gradients
         images = min(BATCHES * trial.settings["batch_size"], size.train)
         batches = _batches(images, trial.settings["batch_size"])
         price += Price(images=images) + Price.of_passes(each, 2 * LEARNING * images, 2 * LEARNING * batches)

@@ -37,7 +37,9 @@ def schema() -> dict[str, Any]:
     for method, searcher in catalog.SEARCHERS.items():
         for name, node in searcher.schema.items():
             if name in settings:
-                raise ValueError(plugins.ADDED["searchers", method].said(f"setting {name!r} is there already; allowed: another name"))
+                mistake = f"setting {name!r} is there already; allowed: another name"
+                added = plugins.ADDED.get(("searchers", method))
+                raise ValueError(added.said(mistake) if added else f"bionas/catalog.py: SEARCHERS: {method!r}: {mistake}")
             default = float(node["default"]) if node.get("type") == "number" else node["default"]
             settings[name] = {**node, "default": default, "description": f"{method} - {node['description']}"}
 

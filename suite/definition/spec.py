@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import data_prep
-from bionas import catalog, plugins
+from bionas import catalog
 from suite.definition import explain, sense
 from suite.definition.benchmark import Attack, Attacks, Benchmark, Cells, Comparison, Models, Protocol, Search, Tune
 from suite.definition.schema import complete, schema
@@ -19,8 +19,8 @@ IMAGES = 1000  # that are attacked where no entry says
 
 
 def read(path: str | Path) -> Benchmark:
-    """Read and check a definition. Raises ValueError with one line for any mistake in it, or in a plugin."""
-    plugins.check()
+    """Read and check a definition. Raises ValueError with one line for any mistake in it, in the catalog, or in a plugin."""
+    catalog.check()
     path = Path(path)
     text = read_text(path)
     try:

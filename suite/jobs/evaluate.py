@@ -180,9 +180,9 @@ def _analysed(model: nn.Module, names: Sequence[str], trained: store.Run, conten
     """Return what the analyses find, by path."""
     found: dict[str, Any] = {}
     for name in names:
-        analyse = catalog.load(catalog.ANALYSES[name])
-        args = [_batches(trained, content, device)] if name == "gradients" else []
-        found |= {f"analyses/{name}/{key}": array for key, array in analyse(model, *args).items()}
+        analysis = catalog.ANALYSES[name]
+        args = [_batches(trained, content, device)] if analysis.batches else []
+        found |= {f"analyses/{name}/{key}": array for key, array in catalog.load(analysis.target)(model, *args).items()}
     return found
 
 

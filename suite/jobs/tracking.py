@@ -24,7 +24,7 @@ class Tracking:
     def look(self, model: nn.Module) -> None:
         """Record the network as it is; nothing of it changes, and nothing is drawn."""
         for name in self.names:
-            for key, array in catalog.load(catalog.ANALYSES[name])(model, *self._batch()).items():
+            for key, array in catalog.load(catalog.ANALYSES[name].target)(model, *self._batch()).items():
                 self.found[name].setdefault(key, []).append(array.tolist())
 
     def arrays(self) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def _unfit(one: Asked, rule: str, twin: Asked | None) -> str:
 
 def _analysed(benchmark: Benchmark, one: Asked, skipped: dict[str, str], tracked: bool) -> tuple[str, ...]:
     """Return the analyses of a trained trial, or those of its training, which are `tracked`."""
-    names = sorted(name for name in benchmark.analyses if (name in catalog.TRACKED) == tracked)
+    names = sorted(name for name in benchmark.analyses if catalog.ANALYSES[name].tracked == tracked)
     if not one.switchable:
         skipped |= {
             f"analysis of biotorch's layers: {name}": "their feedback cannot be switched off" for name in names if name != "weights"

@@ -1,7 +1,7 @@
 """Every example of the pages is run as it is printed: Python page by page, definitions planned, commands in a folder with a finished demo.
 
 What a page prints below an example, as ```text, is what it has to print; `...` stands for anything. A command that is not run stands in
-NOT_RUN, with the reason.
+NOT_RUN, with the reason. An example below a comment (<!-- … -->) is a part of a file, which test_extending.py puts where it belongs.
 """
 
 import contextlib
@@ -37,11 +37,6 @@ NOT_RUN = {
     "apptainer": "needs Apptainer; docker/verify.sh builds the image",
     "docker ": "needs Docker; docker/verify.sh builds the image",
 }
-# What an example takes as known that stands in its page as words.
-GIVEN = {
-    "README.md": "from torch import nn\nfrom bionas import RuleConv2d, RuleLinear\n"
-    "from bionas.networks import DEFAULTS, Normalize\nfrom bionas.rules import connect_output",
-}
 # A definition's part is planned as that of a whole one.
 WHOLE = {
     "name": "part",
@@ -68,7 +63,8 @@ def examples(page):
             if start is None:
                 start = number
             else:
-                found.append(Example(lines[start - 1][3:], "\n".join(lines[start : number - 1]) + "\n", start + 1))
+                if not lines[start - 2].startswith("<!-- "):
+                    found.append(Example(lines[start - 1][3:], "\n".join(lines[start : number - 1]) + "\n", start + 1))
                 start = None
     assert start is None, f"{page.name}: the block at line {start} has no end"
     return found
@@ -110,7 +106,6 @@ def test_python_does_what_the_page_says(page, folder):
     torch.set_num_threads(1)  # tests run one process a core
     place = str(page.relative_to(ROOT))
     space = {"__name__": "page"}
-    exec(GIVEN.get(place, ""), space)
     blocks = examples(page)
     for example, then in zip(blocks, [*blocks[1:], None], strict=True):
         if example.language != "python":

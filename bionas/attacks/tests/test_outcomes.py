@@ -131,13 +131,37 @@ class Beyond(nn.Module):
         return images + self.eps + self.excess
 
 
-@pytest.mark.parametrize(("excess", "words"), [(1e-4, "fgsm left its ball"), (-0.2, r"left \[0, 1\]")])
+@pytest.mark.parametrize(
+    ("excess", "words"), [(1e-4, "fgsm left its ball, 0.1 from an image in linf where 0.1 is said"), (-0.2, r"left \[0, 1\]")]
+)
 def test_what_leaves_its_ball_or_the_colours_is_no_outcome(monkeypatch, excess, words):
     monkeypatch.setattr(Beyond, "excess", excess, raising=False)
     model, (images, labels) = trained(), seen_right(2)
     monkeypatch.setattr(catalog, "load", lambda target: Beyond)
-    with pytest.raises(AssertionError, match=words):
+    with pytest.raises(ValueError, match=words):
         evaluate(model, images, labels, "fgsm", eps=0.1)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        # Nothing bounds EAD; FGSM's bound is in another norm.
+        (
+            catalog.Attack("torchattacks:EADL1", "l2", "Chen et al. 2018", standard={"eps": 0.1}),
+            "mine: torchattacks:EADL1 got an unexpected keyword argument 'eps'; allowed in its line",
+        ),
+        (
+            catalog.Attack("torchattacks:FGSM", "l2", "Goodfellow et al. 2015", standard={"eps": 0.1}),
+            r"mine left its ball, 0\.\d+ from an image in l2 where 0\.1 is said; allowed: the norm that bounds it, or minimal=True",
+        ),
+    ],
+    ids=["unbounded", "another norm"],
+)
+def test_an_attack_that_does_not_keep_what_its_line_says_is_no_outcome(monkeypatch, entry, words):
+    monkeypatch.setitem(catalog.ATTACKS, "mine", entry)
+    with pytest.raises(ValueError, match=words) as error:
+        evaluate(trained(), *seen_right(2), "mine", preset="standard")
+    assert "\n" not in str(error.value)
 
 
 # ---------------------------------------------------------------------------------------------- restarts, averages

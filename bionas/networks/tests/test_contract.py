@@ -1,28 +1,26 @@
-"""What every model of the catalog keeps, and the README's example of one: the contract of a network of one's own."""
+"""What every model of the catalog keeps, and the example of docs/extending.md: the contract of a network of one's own."""
 
 import re
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
-from bionas import catalog, rules
-from bionas.networks import DEFAULTS, Normalize, Options, account, parts
+from bionas import catalog
+from bionas.networks import Options, account, parts
 from bionas.rules import RULES, RuleConv2d, RuleLinear
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs/extending.md"
 
 
 def example():
-    """The class that the README prints."""
-    (code,) = re.findall(r"^```python\n(class CNN3.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-    names = {"nn": nn, "DEFAULTS": DEFAULTS, "Normalize": Normalize, "connect_output": rules.connect_output}
-    exec(code, names | {"RuleConv2d": RuleConv2d, "RuleLinear": RuleLinear}, found := {})
+    """The class that the page prints."""
+    (code,) = re.findall(r"^<!-- file: bionas/networks/cnn3.py -->\n```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    exec(code, found := {})
     return found["CNN3"]
 
 
-@pytest.fixture(params=[*catalog.MODELS, "the README's"])
+@pytest.fixture(params=[*catalog.MODELS, "the page's"])
 def name(request):
     return request.param
 
@@ -78,7 +76,7 @@ def test_a_rule_of_the_whole_network_works_or_is_refused_by_name(make, images, r
         assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_direct_feedback_reaches_the_first_layer_of_the_readmes_example():
+def test_direct_feedback_reaches_the_first_layer_of_the_pages_example():
     network = example()("dfa", 7, 1)
     network(torch.rand(2, 1, 8, 8)).square().sum().backward()
     assert network.conv1.weight.grad.abs().max() > 0

@@ -3,17 +3,18 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from bionas import catalog, kernels
+from bionas import catalog, kernels, space
 from bionas.kernels import batch_last, channels_last
 from bionas.kernels.batched import fold, pad, taps
-from bionas.networks import Options, parts
+from bionas.networks import Options, ops, parts
 from bionas.rules import RuleConv2d, advance, feedback_owners, true_gradient
 from bionas.rules.feedback import ALL
 from bionas.rules.table import BP
 from bionas.rules.tests import test_layers
 from bionas.space import SearchSpace, random_genotype
-from bionas.supernet import Supernet, initialise_alphas
+from bionas.supernet import Supernet, initialise_alphas, network
 from bionas.supernet.bank import Bank
 from bionas.supernet.gather import Gather
 
@@ -248,12 +249,11 @@ def test_feedback_that_learns_is_state_of_its_rules_alone():
 def test_a_path_not_taken_leaves_its_feedback_alone():
     """SGD passes over weights without a gradient, and so does what their B learns."""
     plain, _ = twins(("kp",), none=True)
-    space, nodes = plain.space, plain.nodes
-    drawn = random_genotype(space, nodes, 0)
+    drawn = random_genotype(plain.space, plain.nodes, 0)
     optimiser = torch.optim.SGD(plain.weights(), lr=0.1, momentum=0.9, weight_decay=0.01)
     owners = {name: owner for name, owner in feedback_owners(plain) if owner.velocity is not None}
     before = {name: owner.R.clone() for name, owner in owners.items()}
-    F.cross_entropy(plain(batch()[0], space.paths(drawn)), batch()[1]).backward()
+    F.cross_entropy(plain(batch()[0], plain.space.paths(drawn)), batch()[1]).backward()
     optimiser.step()
     advance(plain, optimiser)
     moved = {name for name, owner in owners.items() if not torch.equal(owner.R, before[name])}
@@ -267,3 +267,22 @@ def test_a_rule_with_a_scale_of_its_own_is_the_plain_layers_too(monkeypatch):
     theirs = {name: layer.feedback() for name, layer in feedback_owners(plain)}
     for bank in (m for m in fused.modules() if isinstance(m, Bank)):
         assert_equal(dict(bank.views(bank.feedback())), theirs)
+
+
+@pytest.mark.parametrize(("rules", "learning"), [(("fa", "usf"), {}), (("kp", "brsf"), {"scale": "rms", "brsf_redraw": "forward"})])
+def test_an_operation_that_no_kernel_knows_is_computed_beside_them(monkeypatch, layout, rules, learning):
+    """One with weights and one without, on every edge; with all else as it is."""
+    known = network.build
+
+    def build(candidate, channels, stride, affine, released=False, **learning):
+        if candidate.operation == "min_pool_3x3":
+            return nn.AvgPool2d(1, stride)
+        if candidate.operation == "conv_1x1":
+            norm = nn.BatchNorm2d(channels, affine=affine)
+            return nn.Sequential(nn.ReLU(), ops.conv(channels, channels, 1, stride, rule=candidate.rule, **learning), norm)
+        return known(candidate, channels, stride, affine, released, **learning)
+
+    monkeypatch.setattr(network, "build", build)
+    monkeypatch.setattr(space, "CONVS", (*space.CONVS, "conv_1x1"))
+    monkeypatch.setattr(space, "POOLS", ("min_pool_3x3", *space.POOLS))
+    test_outputs_and_all_gradients(layout, rules, "repaired", learning)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bionas import catalog
-from bionas.networks import Network, account
-from bionas.space import PUBLISHED, SearchSpace, random_genotype
+from bionas import catalog, space
+from bionas.networks import Network, account, ops
+from bionas.space import PUBLISHED, Candidate, SearchSpace, random_genotype
 from bionas.supernet import Supernet
 from data_prep import DATASETS, SIZES, Variant
 from suite import plan
@@ -224,3 +224,12 @@ def test_the_search_that_needs_most_memory_is_named_unless_all_insist_on_a_cpu()
     assert "darts-two on digits, batches of 64" in price.say_memory(search, needed, recomputed)
     assert price.memory(plan.plan(spec.parse(text + "device: cpu\n")).searches) is None
     assert price.memory(plan.plan(spec.parse(text.replace("darts, ", ""))).searches) is None
+
+
+def test_an_operation_that_has_no_case_yet_is_said_in_one_line(monkeypatch):
+    """What a word in the space alone comes to: the plan names the file where it is missing, the network the other."""
+    monkeypatch.setattr(space, "CONVS", (*space.CONVS, "conv_1x1"))
+    with pytest.raises(ValueError, match=r"^operation: nobody knows what 'conv_1x1' costs; allowed: what suite/definition/cost.py has"):
+        cost.mean_network(SearchSpace(BIO), 2, cost.Images(1, 8, 10), 4, 3)
+    with pytest.raises(ValueError, match=r"^operation: 'conv_1x1' is in the space, and not in bionas/networks/ops.py; allowed"):
+        ops.build(Candidate("conv_1x1", "fa"), 4, 1, affine=True)
