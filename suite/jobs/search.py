@@ -69,8 +69,9 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     seconds = 0.0
     checkpoint = Checkpoint(out, params["id"], {**params, "on": here.device.type}, args.checkpoint_seconds, stop, made_by)
     if saved := checkpoint.load():
-        state.load_state_dict(saved["search"])
-        seconds = saved["seconds"]
+        with checkpoint.going_on():
+            state.load_state_dict(saved["search"])
+            seconds = saved["seconds"]
         print(f"{params['id']}: going on after epoch {state.epoch}, step {state.step}", flush=True)
 
     with Bar(params["id"], weights.epochs * halves.weights.steps, "steps") as bar:
