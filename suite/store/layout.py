@@ -33,8 +33,11 @@ FORMAT = 1
 LARGEST = 2**30  # bytes that a packed file may unpack to
 STAGES = ("search", "train", "evaluation")
 FIXED = ("format", "stage", "id", "params", "status")
-# What libraries raise for a file that is damaged, or made to do harm.
-DAMAGE = (OSError, KeyError, RuntimeError, lzma.LZMAError, EOFError, json.JSONDecodeError, UnicodeError, MemoryError)
+# What is raised of a file that is damaged, or made to do harm: by libraries, and where a number, text or list is none.
+DAMAGE = (
+    *(OSError, RuntimeError, MemoryError, EOFError, lzma.LZMAError, json.JSONDecodeError, UnicodeError),
+    *(KeyError, IndexError, TypeError, AttributeError),
+)
 UNDIGESTED = ("provenance", "timings")
 
 
@@ -97,10 +100,13 @@ def read_group(group: h5py.Group, brief: bool = False) -> Run:
     if "stage" not in attrs or attrs["format"] != FORMAT:
         what = f"run format {attrs['format']}; this version reads {FORMAT}" if "stage" in attrs else "no run here"
         raise ValueError(f"{group.file.filename}:{group.name}: {what}")
+    params = json.loads(attrs["params"])
+    if attrs["stage"] not in STAGES or not all(isinstance(attrs[name], str) for name in ("id", "status")) or not isinstance(params, dict):
+        raise TypeError(f"{group.name}: stage, id, status or params are none")
     run = Run(
         stage=attrs["stage"],
         id=attrs["id"],
-        params=json.loads(attrs["params"]),
+        params=params,
         status=attrs["status"],
         metrics={name: value.item() if isinstance(value, np.generic) else value for name, value in attrs.items() if name not in FIXED},
     )
@@ -143,12 +149,19 @@ def opened(path: Path) -> Iterator[h5py.File]:
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    try:
+    with readable(path):
         with _unpacked(path) if path.suffix == ".xz" else path.open("rb") as content:
             if not whole(content):
                 raise ValueError(f"{path}: damaged, not what was written; {_rebuilt(path)}")
             with h5py.File(content if path.suffix == ".xz" else path, "r") as file:
                 yield file
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn whatever is wrong with a results file while it is read into a ValueError with its path."""
+    try:
+        yield
     except DAMAGE as error:
         raise ValueError(f"{path}: not a readable results file ({_first_line(error)}); {_rebuilt(path)}") from error
 

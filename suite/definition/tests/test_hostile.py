@@ -1,6 +1,7 @@
 """Definitions that nobody would write: each is planned or refused in one line, soon, and in little memory."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,7 @@ def test_a_definition_by_the_format_is_planned_or_refused_in_a_line(raw):
 def chained(first, link):
     """Each line repeats the one before ten times."""
     return f"a: &a {first}\n" + "".join(
-        f"{here}: &{here} {link.format(','.join(['*' + before] * 10))}\n" for before, here in zip("abcdefgh", "bcdefghi")
+        f"{here}: &{here} {link.format(','.join(['*' + before] * 10))}\n" for before, here in pairwise("abcdefghi")
     )
 
 
