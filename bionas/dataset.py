@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bionas.files import SEAL, replacing, whole
+from bionas.files import sealed_hdf5, whole
 
 FORMAT = 1
 DEFLATED = 1032  # bytes that one of gzip's can stand for, at most
@@ -85,7 +85,7 @@ def write(path: Path, data: Dataset | Streamed) -> dict[str, tuple[int, ...]]:
     Memory is that of one block. Raises ValueError if it is not a data set.
     """
     counts: Any = 0
-    with replacing(path, sealed=True) as partial, h5py.File(partial, "w", userblock_size=SEAL) as file:
+    with sealed_hdf5(path) as file:
         for split, images, labels in data.blocks():
             _check(data, split, images, labels)
             _append(file, split, images, labels)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bionas.files import SEAL, replacing
 from suite import code, image
 from suite.jobs import tensors
 from suite.jobs.stopping import ask_to_go_on, checkpoint_of
@@ -35,11 +34,7 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Save the state; then end the job if it is asked to stop."""
-        import torch
-
-        with replacing(self.path, sealed=True) as partial, partial.open("wb") as file:
-            file.seek(SEAL)
-            torch.save({"owner": self.owner, "made_by": self.made_by, "state": state}, file)
+        tensors.write(self.path, {"owner": self.owner, "made_by": self.made_by, "state": state}, sealed=True)
         self.saved = time.monotonic()
         if self.stop():
             ask_to_go_on(self.id)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bionas.files import replacing
 from suite import store
 from suite.jobs import tensors
 from suite.jobs.parameters import chosen
@@ -89,10 +88,7 @@ def sha256(model: nn.Module) -> str:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    import torch
-
-    with replacing(path) as partial:
-        torch.save({name: value.cpu() if hasattr(value, "cpu") else value for name, value in model.state_dict().items()}, partial)
+    tensors.write(path, {name: value.cpu() if hasattr(value, "cpu") else value for name, value in model.state_dict().items()})
 
 
 def load_weights(model: nn.Module, path: Path, trained: store.Run) -> None:

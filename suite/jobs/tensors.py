@@ -1,4 +1,4 @@
-"""What torch saved to a file, read without trusting it: checkpoints and weights."""
+"""Files of tensors, checkpoints and weights: written, and read without trusting them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from bionas.files import whole
+from bionas.files import SEAL, replacing, whole
+
+
+def write(path: Path, content: dict[str, Any], sealed: bool = False) -> None:
+    """Write tensors and plain values; by way of memory, as torch does not say why it could not write to a file."""
+    import torch
+
+    image = io.BytesIO(bytes(SEAL if sealed else 0))
+    image.seek(0, io.SEEK_END)
+    torch.save(content, image)
+    with replacing(path, sealed) as partial:
+        partial.write_bytes(image.getbuffer())
 
 
 def read(path: Path) -> Any:

@@ -25,7 +25,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bionas.files import SEAL, replacing, whole
+from bionas.files import sealed_hdf5, whole
 from suite import code, image
 from suite.store import hdf5
 
@@ -57,7 +57,7 @@ class Run:
 
 def write(path: Path, run: Run) -> None:
     """Write a run to a file of its own, which appears only when it is whole."""
-    with replacing(path, sealed=True) as partial, h5py.File(partial, "w", userblock_size=SEAL) as file:
+    with sealed_hdf5(path) as file:
         write_group(file, run)
 
 
