@@ -149,12 +149,11 @@ def opened(path: Path) -> Iterator[h5py.File]:
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    with readable(path):
-        with _unpacked(path) if path.suffix == ".xz" else path.open("rb") as content:
-            if not whole(content):
-                raise ValueError(f"{path}: damaged, not what was written; {_rebuilt(path)}")
-            with h5py.File(content if path.suffix == ".xz" else path, "r") as file:
-                yield file
+    with readable(path), _unpacked(path) if path.suffix == ".xz" else path.open("rb") as content:
+        if not whole(content):
+            raise ValueError(f"{path}: damaged, not what was written; {_rebuilt(path)}")
+        with h5py.File(content if path.suffix == ".xz" else path, "r") as file:
+            yield file
 
 
 @contextmanager
