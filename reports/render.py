@@ -41,7 +41,9 @@ def main(argv: list[str] | None = None) -> None:
     except (LookupError, TypeError, AttributeError) as error:
         *_, last = traceback.extract_tb(error.__traceback__)
         what = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}: {error}".partition("\n")[0]
-        raise ValueError(f"{', '.join(map(str, inputs))}: no report can be made of it ({what}); it is damaged, or we are at fault") from error
+        raise ValueError(
+            f"{', '.join(map(str, inputs))}: no report can be made of it ({what}); it is damaged, or we are at fault"
+        ) from error
     with replacing(args.out) as partial:
         partial.write_text(page, encoding="utf-8")
     print(f"{args.out}: {len(page.encode()) / 1024:.0f} KiB, open it in a browser")

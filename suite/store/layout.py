@@ -153,6 +153,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
         if not whole(content):
             raise ValueError(f"{path}: damaged, not what was written; {_rebuilt(path)}")
         with h5py.File(content if path.suffix == ".xz" else path, "r") as file:
+            if "plan" in file and (found := file.attrs.get("format", FORMAT)) != FORMAT:
+                raise ValueError(f"{path}: metrics format {found}; this version reads {FORMAT}; {_rebuilt(path)}")
             yield file
 
 

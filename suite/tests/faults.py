@@ -37,7 +37,7 @@ class File(io.FileIO):
 
 
 def opened(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None):
-    if not set(mode) & set("wax+") or not str(file).startswith((os.getcwd(), "data/", "results/", ".")):
+    if not set(mode) & set("wax+") or not str(file).startswith((str(Path.cwd()), "data/", "results/", ".")):
         return open_file(file, mode, buffering, encoding, errors, newline, closefd, opener)
     raw = File(file, mode.replace("b", "").replace("t", ""))
     if buffering == 0:
@@ -60,7 +60,11 @@ def content(folder):
 
 def attempt(folder, module, args, failing=0, error=errno.ENOSPC):
     """Run the command in a process of its own; return its status, what it said on stderr, and how many writes there were."""
-    said, counted = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as counted:
+        return _attempt(folder, module, args, failing, error, said, counted)
+
+
+def _attempt(folder, module, args, failing, error, said, counted):
     if not (pid := os.fork()):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(said.fileno(), 2)
