@@ -254,9 +254,10 @@ def choose(what: str, name: object, allowed: Collection[str]) -> str:
     """Return `name` if it is allowed; otherwise raise a ValueError that lists what is and guesses what was meant."""
     if isinstance(name, str) and name in allowed:
         return name
-    near = difflib.get_close_matches(str(name).lower(), allowed, n=1)
+    near = difflib.get_close_matches(str(name).lower()[:100], allowed, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{what}: {name!r} is unknown; allowed: {', '.join(allowed)}{hint}")
+    said = repr(name) if len(repr(name)) <= 100 else f"{repr(name)[:100]}…"
+    raise ValueError(f"{what}: {said} is unknown; allowed: {', '.join(allowed)}{hint}")
 
 
 def load(target: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bionas.files import replacing
+from bionas.files import sealed_hdf5, whole
 
 FORMAT = 1
+DEFLATED = 1032  # bytes that one of gzip's can stand for, at most
 SPLITS = ("train", "test")
 Block = tuple[str, np.ndarray, np.ndarray]  # a split's name, images (n, C, H, W) uint8, labels (n,) int64
 
@@ -85,7 +87,7 @@ def write(path: Path, data: Dataset | Streamed) -> dict[str, tuple[int, ...]]:
     Memory is that of one block. Raises ValueError if it is not a data set.
     """
     counts: Any = 0
-    with replacing(path) as partial, h5py.File(partial, "w") as file:
+    with sealed_hdf5(path) as file:
         for split, images, labels in data.blocks():
             _check(data, split, images, labels)
             _append(file, split, images, labels)
@@ -103,13 +105,18 @@ def write(path: Path, data: Dataset | Streamed) -> dict[str, tuple[int, ...]]:
 
 def read(path: Path) -> Dataset:
     """Read a data set file whole. Raises ValueError, with the path, if it is missing, damaged or of another format."""
-    remedy = "make it with python -m data_prep"
+    remedy = f"make it with: python -m data_prep {shlex.quote(path.stem)} --out {shlex.quote(str(path))}"
     if not path.is_file():
         raise ValueError(f"{path}: no such data set file; {remedy}")
     try:
+        with path.open("rb") as content:
+            if not whole(content):
+                raise ValueError(f"{path}: damaged, not what was written; {remedy}")
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != FORMAT:
                 raise ValueError(f"{path}: data set format {file.attrs.get('format')}, this version reads {FORMAT}; {remedy}")
+            for name in ("train/images", "train/labels", "test/images", "test/labels"):
+                _check_size(file[name])
             data = Dataset(
                 name=file.attrs["name"],
                 train_images=file["train/images"][:],
@@ -124,11 +131,20 @@ def read(path: Path) -> Dataset:
                 std=tuple(file.attrs["std"].tolist()),
                 plugin=file.attrs.get("plugin", ""),
             )
-    except (OSError, KeyError, TypeError) as error:
+    except (OSError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError, UnicodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a readable data set file ({_first_line(error)}); {remedy}") from error
-    for block in data.blocks():
-        _check(data, *block)
+    try:
+        for block in data.blocks():
+            _check(data, *block)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; {remedy}") from None
     return data
+
+
+def _check_size(stored: h5py.Dataset) -> None:
+    """Raise OSError for one that claims more than its bytes can hold: rows that are not there read as zeros, and take memory."""
+    if stored.nbytes > DEFLATED * stored.id.get_storage_size():
+        raise OSError(f"{stored.name} claims {stored.shape}, and has {stored.id.get_storage_size()} bytes")
 
 
 def _append(file: h5py.File, split: str, images: np.ndarray, labels: np.ndarray) -> None:

@@ -6,6 +6,7 @@ import argparse
 import gc
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from bionas.files import replacing
@@ -41,7 +42,15 @@ def main(argv: list[str] | None = None) -> None:
     inputs = [*args.metrics, *args.against]
     if args.out.suffix in METRICS or args.out.resolve() in [path.resolve() for path in inputs]:
         raise ValueError(f"{args.out}: would replace metrics by their report; allowed: the page to write, as the last argument")
-    page = render(_read(args.metrics), _read(args.against) if args.against else None)
+    results, before = _read(args.metrics), _read(args.against) if args.against else None
+    try:
+        page = render(results, before)
+    except (LookupError, TypeError, AttributeError) as error:
+        *_, last = traceback.extract_tb(error.__traceback__)
+        what = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}: {error}".partition("\n")[0]
+        raise ValueError(
+            f"{', '.join(map(str, inputs))}: no report can be made of it ({what}); it is damaged, or we are at fault"
+        ) from error
     with replacing(args.out) as partial:
         partial.write_text(page, encoding="utf-8")
     print(f"{args.out}: {len(page.encode()) / 1024:.0f} KiB, open it in a browser")

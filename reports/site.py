@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,8 @@ def main(argv: list[str] | None = None) -> None:
     found: list[tuple[str, tables.Results]] = []
     for file in files:
         results = tables.read(file)
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", results.benchmark):  # it becomes a file's name
+            raise ValueError(f"{file}: is of benchmark {results.benchmark!r}; allowed: lower-case letters, digits and hyphens")
         name = f"{results.benchmark}.html"
         if name in [other for other, _ in found]:
             raise ValueError(f"{file}: another file is of benchmark {results.benchmark!r}, too")

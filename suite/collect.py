@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from bionas.files import replacing
+from bionas.files import sealed_hdf5
 from suite import store
 from suite.definition import spec
 from suite.gate.bounds import judge
@@ -29,7 +29,7 @@ def collect(
     """
     copied: dict[str, store.Run] = {}
     absent: dict[tuple[str, str], str] = {}
-    with replacing(out) as written, h5py.File(written, "w") as file:
+    with sealed_hdf5(out) as file:
         file.attrs.update(format=store.FORMAT, benchmark=planned.name)
         file["plan"] = json.dumps(planned.to_dict(), sort_keys=True)
         file["definition"] = planned.benchmark.text

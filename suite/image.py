@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlparse
 
 CHOSEN = "BIONAS_IMAGE"  # set by the workflow for jobs that run in an image
+KEPT = 1000  # letters that are read of a checksum kept beside an image
 INSIDE = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")  # set by these programs: the image's file
 
 
@@ -55,10 +57,11 @@ def checksum(file: Path) -> str | None:
     state = [status.st_size, status.st_mtime_ns]
     kept = file.with_name(f".{file.name}.sha256")
     try:
-        known, found = json.loads(kept.read_text())
-        if known == state:
+        with kept.open(encoding="utf-8") as text:
+            known, found = json.loads(text.read(KEPT))
+        if known == state and re.fullmatch(r"sha256:[0-9a-f]{64}", found):
             return str(found)
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, RecursionError):
         pass
     with file.open("rb") as content:
         found = f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"

@@ -17,6 +17,7 @@ ENDED = re.compile(r"^\S*bash: line \d+: +\d+ (Killed|Segmentation fault|Bus err
 WORKING = re.compile(r"^(device|all devices|epoch|attack) |: going on after |; wrote ")  # said by a job that an earlier error is none of
 STRAY = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\x20-\x7e\xa0-\uffff]")  # colours, and whatever else does not print
 LONGEST = 200
+LONGEST_OF_OURS = 500  # what is wrong with a file, and the command that makes it again
 
 
 def reasons(plan: Plan, absent: Mapping[tuple[str, str], str], runs: Path, logs: Path) -> list[dict[str, str]]:
@@ -29,7 +30,7 @@ def reasons(plan: Plan, absent: Mapping[tuple[str, str], str], runs: Path, logs:
         path = f"search/{id}" if stage == "search" else f"trial/{id}"
         if (path, stage) not in absent:
             continue
-        reason, rank = _line(absent[path, stage]), 0
+        reason, rank = _line(absent[path, stage], LONGEST_OF_OURS), 0
         if not reason and (waits_for := _waits_for(plan, path, stage, absent)):
             reason, rank = f"its {waits_for} is missing", 1
         reason = reason or _reason(runs / where, logs / where, logs / "dataset", plan.run(path).dataset)
@@ -84,7 +85,7 @@ def _ending(log: Path) -> tuple[str, bool]:
     return (lines[-1], False) if lines else ("", False)
 
 
-def _line(text: str) -> str:
+def _line(text: str, longest: int = LONGEST) -> str:
     """Return what can be printed of a text, in one line that is not too long."""
     line = STRAY.sub(" ", text).strip()
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+    return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
-
-from bionas.files import replacing
+from bionas.files import sealed_hdf5
 from suite import store
 from suite.plan.outdated import RUNS
 
@@ -39,7 +37,7 @@ def restore(metrics: Path, runs: Path) -> tuple[int, int]:
                 kept += 1
                 continue
             out.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(out) as partial, h5py.File(partial, "w") as run:
+            with sealed_hdf5(out) as run:
                 for key, value in file[name].attrs.items():
                     run.attrs[key] = value
                 for child in file[name]:

@@ -70,8 +70,19 @@ def _complete(args: argparse.Namespace) -> None:
         raise ValueError(f"{', '.join(missing)} missing; or give the file of parameters that the workflow puts beside the result")
 
 
+def _memory_is_out(error: BaseException) -> bool:
+    """Say whether an error is that memory ran out: torch has no type of its own for it on a CPU."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(said in str(error) for said in words))
+
+
 if __name__ == "__main__":
     try:
         main()
     except (ValueError, OSError) as error:
         sys.exit(f"suite.run: {error}")
+    except (MemoryError, RuntimeError) as error:
+        if not _memory_is_out(error):
+            raise
+        first = str(error).strip().partition("\n")[0] or "no more to be had"
+        sys.exit(f"suite.run: out of memory ({first}); what was done up to the last checkpoint is kept, run the same command again")

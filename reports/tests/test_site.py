@@ -1,10 +1,12 @@
 """Several reports and the page that lists them: every link leads somewhere, and what comes from data is escaped."""
 
 import html
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import pytest
 
 from reports import site
@@ -25,6 +27,18 @@ def test_every_report_is_listed_and_there(metrics, tmp_path, capsys):  # noqa: F
         report = (out / file).read_text()
         assert report.startswith("<!doctype html>") and (not place or f'id="{place}"' in report)
     assert f"{out / 'index.html'}: lists 1 reports" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/b", "", "..", "a\0b", "<script>", "$(touch x)"])
+def test_a_benchmark_whose_name_is_no_file_name_is_refused_and_nothing_is_written(metrics, tmp_path, name):  # noqa: F811
+    path = metrics([trial("bp", 0, 5.0)])
+    with h5py.File(path, "a") as file:
+        plan = json.loads(file["plan"].asstr()[()]) | {"benchmark": name}
+        del file["plan"]
+        file["plan"] = json.dumps(plan)
+    with pytest.raises(ValueError, match=r"is of benchmark .*allowed: lower-case letters"):
+        site.main([str(tmp_path / "deep/site"), str(path)])
+    assert not list(tmp_path.rglob("*.html")) and not Path("/tmp/evil.html").exists()
 
 
 @pytest.fixture(scope="module")

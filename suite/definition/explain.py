@@ -80,7 +80,7 @@ def _show(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, str):
-        return f"the text {value!r}"
+        return f"the text {value!r}" if len(value) <= 100 else f"the text {value[:100]!r}… of {len(value)} letters"
     if isinstance(value, bool):
         return str(value).lower()
     return f"a {'list' if isinstance(value, list) else 'mapping'}" if isinstance(value, list | dict) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,9 +24,8 @@ def check(benchmark: Benchmark) -> None:
         if names.count(name) > 1:
             raise ValueError(f"protocols: {name!r} stands twice")
     searches = [name for search in benchmark.searches for name in search.names]
-    for name in searches:
-        if searches.count(name) > 1:
-            raise ValueError(f"search: {name!r} stands twice")
+    if twice := [name for name, times in Counter(searches).items() if times > 1]:
+        raise ValueError(f"search: {twice[0]!r} stands twice")
     for i, cells in enumerate(benchmark.cells):
         for name in cells.searches or ():
             catalog.choose(f"cells.{i}.searches", name, searches)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from suite.definition.schema import complete, schema
 from suite.definition.text import load, read_text
 
 CHECKOUT = Path(__file__).parents[2]
+COMBINATIONS = 1000  # of values of one attack's parameters
 IMAGES = 1000  # that are attacked where no entry says
 
 
@@ -130,6 +132,8 @@ def _attacks(entries: list[dict[str, Any]], datasets: list[str]) -> Attacks:
             where = f"attacks.{i}.names.{j}"
             name, preset = written["name"], entry["preset"]
             lists = {key: value if isinstance(value, list) else [value] for key, value in written.items() if key != "name"}
+            if (product := math.prod(map(len, lists.values()))) > COMBINATIONS:
+                raise ValueError(f"{where}: stands for {product} attacks, one for each combination; allowed: at most {COMBINATIONS}")
             for key, values in lists.items():
                 if not values:
                     raise ValueError(f"{where}.{key}: is empty; allowed: at least 1")

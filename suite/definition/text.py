@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import io
+import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+LARGEST = 2**20  # bytes of a definition: a thousand times a usual one
+MOST = 20_000  # words, lists and mappings in it, counted wherever an alias repeats them: a few lines of aliases of aliases are billions
+LONGEST = 1000  # characters of a number
 
 # What PyYAML says of the usual slips, and what is meant.
 PLAIN = {
@@ -23,7 +30,11 @@ PLAIN = {
 def read_text(path: Path) -> str:
     """Return a definition's text. Raises ValueError for a file that is not there, with a guess, or not readable."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"{path}: allowed: a definition of at most {LARGEST >> 20} MiB")
+        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8").read()
     except FileNotFoundError:
         near = difflib.get_close_matches(path.stem, [p.stem for p in path.parent.glob("*.yaml")], n=1)
         hint = f"; did you mean {path.with_name(near[0] + '.yaml')}?" if near else ""
@@ -34,8 +45,18 @@ def read_text(path: Path) -> str:
 
 def load(text: str) -> Any:
     """Return what the text says. Raises ValueError with the line of a mistake."""
+    if len(text) > LARGEST:
+        raise ValueError(f"allowed: a definition of at most {LARGEST >> 20} MiB")
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+        loader = _Loader(text)  # a SafeLoader
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MOST:
+            raise ValueError(f"more than {MOST} values, those that aliases repeat included")
+        return loader.construct_document(node)
+    except yaml.reader.ReaderError as error:
+        raise ValueError(f"line {text.count(chr(10), 0, error.position) + 1}: U+{error.character:04X} is no character of a text") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
@@ -43,6 +64,18 @@ def load(text: str) -> Any:
         raise ValueError(f"{where}{next((words for said, words in PLAIN.items() if said in problem), problem)}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count a node and all below it as often as they stand there, without writing them out. Raises ValueError for one that holds itself."""
+    if id(node) not in known:
+        known[id(node)] = -1
+        below = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = itertools.chain.from_iterable(below) if isinstance(node, yaml.MappingNode) else below
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    if known[id(node)] < 0:
+        raise ValueError(f"line {node.start_mark.line + 1}: holds itself, by an alias")
+    return known[id(node)]
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
@@ -69,4 +102,25 @@ def _construct_finite(loader: _Loader, node: yaml.ScalarNode) -> float:
     return value
 
 
-_Loader.add_constructor("tag:yaml.org,2002:float", _construct_finite)
+def _constructing(kind: str, construct: Callable[[_Loader, yaml.ScalarNode], Any]) -> Callable[[_Loader, yaml.ScalarNode], Any]:
+    """Have what PyYAML cannot make of a text (2001-99-99, !!bool maybe) said as any other mistake."""
+
+    def constructed(loader: _Loader, node: yaml.ScalarNode) -> Any:
+        if len(str(node.value)) > LONGEST:
+            raise yaml.constructor.ConstructorError(None, None, f"a number of {len(node.value)} characters", node.start_mark)
+        try:
+            return construct(loader, node)
+        except (ValueError, OverflowError, AttributeError, KeyError, TypeError, IndexError):
+            problem = f"{str(node.value)[:40]!r} is no {kind}; put it in quotes"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
+    return constructed
+
+
+for kind, construct in {
+    "float": _construct_finite,
+    "int": yaml.SafeLoader.construct_yaml_int,
+    "timestamp": yaml.SafeLoader.construct_yaml_timestamp,
+    "bool": yaml.SafeLoader.construct_yaml_bool,
+}.items():
+    _Loader.add_constructor(f"tag:yaml.org,2002:{kind}", _constructing(kind, construct))

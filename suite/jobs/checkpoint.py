@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bionas.files import replacing
 from suite import code, image
+from suite.jobs import tensors
 from suite.jobs.stopping import ask_to_go_on, checkpoint_of
 
 
@@ -33,31 +34,37 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Save the state; then end the job if it is asked to stop."""
-        import torch
-
-        with replacing(self.path) as partial:
-            torch.save({"owner": self.owner, "made_by": self.made_by, "state": state}, partial)
+        tensors.write(self.path, {"owner": self.owner, "made_by": self.made_by, "state": state}, sealed=True)
         self.saved = time.monotonic()
         if self.stop():
             ask_to_go_on(self.id)
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, on the CPU, or nothing if there is none that can be used; says so if one cannot."""
-        import torch
-
         if not self.path.exists():
             return None
         try:
-            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            saved = tensors.read(self.path)
             made_by = code.joined(saved.get("made_by", "unknown"), self.made_by)
             if saved["owner"] == self.owner and (made_by == self.made_by or not code.demanded()):
                 self.made_by = made_by
                 return dict(saved["state"])
             reason = "it belongs to other parameters, another device, another image or other code"
-        except Exception as error:  # a damaged file makes torch raise almost anything
-            reason = f"not readable, {type(error).__name__}"
+        except (ValueError, OSError) as error:
+            reason = str(error)
+        except (AttributeError, KeyError, TypeError) as error:
+            reason = f"no checkpoint, {type(error).__name__}"
         print(f"{self.path}: checkpoint not used ({reason}); starting anew", flush=True)
         return None
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Take up the state that `load` returned. Raises ValueError if it is none of this job."""
+        try:
+            yield
+        except Exception as error:  # whatever a state makes of a loop that another made
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"{self.path}: not a state of this job ({type(error).__name__}: {reason}); remove it and run again") from None
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

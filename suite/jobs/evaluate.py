@@ -6,7 +6,7 @@ import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from bionas import catalog, plugins
 from suite import code, store
@@ -14,12 +14,14 @@ from suite.definition.runs import BATCHES, budgets
 from suite.jobs import machine, network, parameters
 from suite.jobs.checkpoint import Checkpoint
 from suite.jobs.progress import Bar
-from suite.jobs.stopping import StopFlag, turn
+from suite.jobs.stopping import StopFlag, ask_to_go_on, turn
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bionas.dataset import Dataset
+
+T = TypeVar("T")
 
 
 def evaluate(args: argparse.Namespace, stop: StopFlag) -> None:
@@ -80,7 +82,7 @@ def _evaluate(
         for rule, (run, folder) in sources.items()
         if rule not in failed
     }
-    arrays = _analysed(model, params.get("analyses", ()), trained, content, here.device)
+    arrays = _analysed(model, params.get("analyses", ()), trained, content, here.device, stop)
     ids = torch.randperm(len(content.test_labels), generator=generator(0, "attacked images"))[: params["images"]].sort().values
     metrics: dict[str, Any] = {"images": len(ids)}
     if failed:
@@ -176,14 +178,23 @@ def _trained(run: store.Run, folder: Path, content: Dataset, device: Any, data: 
     return network.trained(run, folder, content, data).to(device).eval()
 
 
-def _analysed(model: nn.Module, names: Sequence[str], trained: store.Run, content: Dataset, device: Any) -> dict[str, Any]:
-    """Return what the analyses find, by path."""
+def _analysed(model: nn.Module, names: Sequence[str], trained: store.Run, content: Dataset, device: Any, stop: StopFlag) -> dict[str, Any]:
+    """Return what the analyses find, by path. They are short, so that a job that is asked to stop begins them anew."""
     found: dict[str, Any] = {}
     for name in names:
+        if stop():
+            ask_to_go_on(trained.id)
         analysis = catalog.ANALYSES[name]
-        args = [_batches(trained, content, device)] if analysis.batches else []
+        args = [_until_asked(_batches(trained, content, device), trained.id, stop)] if analysis.batches else []
         found |= {f"analyses/{name}/{key}": array for key, array in catalog.load(analysis.target)(model, *args).items()}
     return found
+
+
+def _until_asked(batches: Iterator[T], id: str, stop: StopFlag) -> Iterator[T]:
+    for batch in batches:
+        if stop():
+            ask_to_go_on(id)
+        yield batch
 
 
 def _batches(trained: store.Run, content: Dataset, device: Any) -> Iterator[tuple[Tensor, Tensor]]:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bionas.files import replacing
 from suite import store
+from suite.jobs import tensors
 from suite.jobs.parameters import chosen
 
 if TYPE_CHECKING:
@@ -88,19 +88,15 @@ def sha256(model: nn.Module) -> str:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    import torch
-
-    with replacing(path) as partial:
-        torch.save({name: value.cpu() if hasattr(value, "cpu") else value for name, value in model.state_dict().items()}, partial)
+    tensors.write(path, {name: value.cpu() if hasattr(value, "cpu") else value for name, value in model.state_dict().items()})
 
 
 def load_weights(model: nn.Module, path: Path, trained: store.Run) -> None:
     """Load the weights that `trained` was trained to. Raises ValueError if the file is missing, damaged or another run's."""
-    import torch
-
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # a damaged file makes torch raise almost anything
-        raise ValueError(f"{path}: not readable weights ({type(error).__name__}); remove the run's folder and run it again") from None
+        model.load_state_dict(tensors.read(path))
+    except Exception as error:  # what is not this network's makes torch raise almost anything
+        what = str(error).partition("\n")[0].rstrip(":")
+        raise ValueError(f"{path}: not readable weights ({what}); remove the run's folder and run it again") from None
     if sha256(model) != trained.metrics["weights_sha256"]:
         raise ValueError(f"{path}: not the weights that {trained.id} was trained to; remove its folder and run it again")

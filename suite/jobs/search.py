@@ -13,7 +13,7 @@ from suite.definition import cost
 from suite.jobs import machine, parameters
 from suite.jobs.checkpoint import Checkpoint
 from suite.jobs.progress import Bar
-from suite.jobs.stopping import StopFlag, turn
+from suite.jobs.stopping import StopFlag, ask_to_go_on, turn
 
 
 def search(args: argparse.Namespace, stop: StopFlag) -> None:
@@ -68,8 +68,9 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     seconds = 0.0
     checkpoint = Checkpoint(out, params["id"], {**params, "on": here.device.type}, args.checkpoint_seconds, stop, made_by)
     if saved := checkpoint.load():
-        state.load_state_dict(saved["search"])
-        seconds = saved["seconds"]
+        with checkpoint.going_on():
+            state.load_state_dict(saved["search"])
+            seconds = saved["seconds"]
         print(f"{params['id']}: going on after epoch {state.epoch}, step {state.step}", flush=True)
 
     with Bar(params["id"], weights.epochs * halves.weights.steps, "steps") as bar:
@@ -100,9 +101,14 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     arrays |= {f"evolution/{name}": column for name, column in state.extra.get("log", {}).items()}
     if params.get("ranking") and state.genotype:
         last = {kind: rows.tolist() for kind, rows in state.trace[-1].items()} if method.MIXES else None
+        checkpoint.save({"search": state.state_dict(), "seconds": seconds})  # judging takes a while, and changes nothing
         genotypes = ranking.ranked(Genotype.from_json(state.genotype), last, space, settings["nodes"], seed)
         arrays["ranking/genotypes"] = genotypes
-        arrays["ranking/accuracies"] = [ranking.accuracy(state, halves, Genotype.from_json(text)) for text in genotypes]
+        accuracies = arrays["ranking/accuracies"] = []
+        for text in genotypes:
+            if stop():
+                ask_to_go_on(params["id"])
+            accuracies.append(ranking.accuracy(state, halves, Genotype.from_json(text)))
     if best := state.extra.get("best"):
         metrics |= {"best_individual": best["genotype"], "best_individual_accuracy": best["accuracy"]}
     run = store.Run(

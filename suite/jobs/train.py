@@ -61,9 +61,10 @@ def _train(params: dict[str, Any], trained: task.Task, args: argparse.Namespace,
     owner = {**params, "settings": settings, "genotype": genotype, "on": here.device.type}
     checkpoint = Checkpoint(out, params["id"], owner, args.checkpoint_seconds, stop, made_by)
     if saved := checkpoint.load():
-        state.load_state_dict(saved["loop"])
-        epoch_seconds = saved["epoch_seconds"]
-        tracked.found |= saved.get("tracked", {})
+        with checkpoint.going_on():
+            state.load_state_dict(saved["loop"])
+            epoch_seconds = saved["epoch_seconds"]
+            tracked.found |= saved.get("tracked", {})
         print(f"{params['id']}: going on after epoch {state.epoch}, step {state.step}", flush=True)
 
     with Bar(params["id"], settings["epochs"] * batches.steps, "steps") as bar:

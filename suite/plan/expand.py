@@ -22,6 +22,9 @@ from suite.definition.runs import Search, Trial, tuners
 from suite.plan.attacks import Asked, evaluated
 from suite.plan.comparisons import Comparison, compared
 
+MOST = 20_000  # searches, and trials: a list too long times another is millions
+T = TypeVar("T")
+MOST_TRIED = 1000  # rates of a grid, each with every seed
 Kind = TypeVar("Kind", Search, Trial)
 
 
@@ -108,11 +111,10 @@ def plan(benchmark: Benchmark) -> Plan:
     trials: dict[str, Trial] = {}
     for protocol in benchmark.protocols:
         seeded = dataclasses.replace(benchmark, seeds=protocol.seeds or benchmark.seeds)
-        found = list(_searches(seeded, protocol.name))
+        found = list(_few(_searches(seeded, protocol.name)))
         _merge(searches, found)
-        asked = list(_model_trials(seeded, protocol.name))
-        for cells in benchmark.cells:
-            asked += _cell_trials(seeded, cells, protocol.name, found, skipped)
+        of_cells = [_cell_trials(seeded, cells, protocol.name, found, skipped) for cells in benchmark.cells]
+        asked = list(_few(itertools.chain(_model_trials(seeded, protocol.name), *of_cells)))
         _merge(trials, evaluated(seeded, asked, skipped))
     runs: dict[str, Search | Trial] = {f"search/{id}": search for id, search in searches.items()}
     runs |= {f"trial/{id}": trial for id, trial in trials.items()}
@@ -127,6 +129,16 @@ def plan(benchmark: Benchmark) -> Plan:
 
 
 # ---------------------------------------------------------------------------------------------- the cross products
+
+
+def _few(runs: Iterable[T]) -> Iterator[T]:
+    """Raise ValueError for too many, before they are all made."""
+    for number, run in enumerate(runs):
+        if number >= MOST:
+            raise ValueError(
+                f"asks for more than {MOST:,} searches or trials under one protocol; allowed: several definitions with fewer each"
+            )
+        yield run
 
 
 def _searches(benchmark: Benchmark, protocol: str) -> Iterator[Search]:
@@ -218,6 +230,8 @@ def _tuned(trial: Trial, tune: Tune | None, parents: Mapping[int, str | None]) -
     if tune is None:
         return trial
     seeds = [seed for seed in tune.seeds or () if seed in parents] or list(parents)[:1]
+    if len(tune.lr) * len(seeds) > MOST_TRIED:
+        raise ValueError(f"tune: {len(tune.lr)} rates with {len(seeds)} seeds; allowed: at most {MOST_TRIED} of both together")
 
     def at(rate: float, seed: int) -> Trial:
         settings = {**trial.settings, "lr": rate, "holdout": tune.holdout, "selection": "none"}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from suite.store import hdf5
-from suite.store.layout import Run, groups, opened, read_group
+from suite.store.layout import Run, groups, opened, read_group, readable
 from suite.store.layout import read as read_run
 
 if TYPE_CHECKING:
@@ -41,11 +41,12 @@ def read(*files: str | Path) -> pandas.DataFrame:
 
     rows = []
     for file, group, run, whole in _runs(files):
-        said: dict[str, Any] = {"stage": run.stage, "status": run.status, "file": str(file)}
-        said |= {name: whole.get(name) for name in ("device", "threads", "parent")}
-        settings = {f"settings.{name}": _cell(value) for name, value in whole.get("settings", {}).items()}
-        timings = {f"timings.{name}": value for name, value in hdf5.attributes(group["timings"]).items()}
-        rows.append(_what(run, whole) | said | settings | dict(run.metrics) | timings)
+        with readable(file):
+            said: dict[str, Any] = {"stage": run.stage, "status": run.status, "file": str(file)}
+            said |= {name: whole.get(name) for name in ("device", "threads", "parent")}
+            settings = {f"settings.{name}": _cell(value) for name, value in whole.get("settings", {}).items()}
+            timings = {f"timings.{name}": value for name, value in hdf5.attributes(group["timings"]).items()}
+            rows.append(_what(run, whole) | said | settings | dict(run.metrics) | timings)
     table = pandas.DataFrame(rows)
     first = [*IS, *SAYS]
     kinds = {name: [column for column in table if column.startswith(name)] for name in ("settings.", "timings.")}
@@ -59,24 +60,32 @@ def read_images(*files: str | Path) -> pandas.DataFrame:
     Beside what the trial is: `attack` (its label), `gradient`, `image` (its index in the test split), `clean_correct` (before the attack),
     `robust_correct` (before and after it), and `distance` for attacks that look for the nearest wrong image. Raises as `read`.
     """
+    import pandas
+
+    parts: list[pandas.DataFrame] = []
+    for file, group, run, whole in _runs(files):
+        with readable(file):
+            parts += list(_attacked(group, run, whole))
+    columns = [*IS, "attack", "gradient", "image", *OUTCOMES]
+    return pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame(columns=columns)
+
+
+def _attacked(group: h5py.Group, run: Run, whole: Mapping[str, Any]) -> Iterator[pandas.DataFrame]:
+    """Yield the rows of each attack by each gradient of a run."""
     import numpy
     import pandas
 
-    parts = []
-    for _, group, run, whole in _runs(files):
-        if "attacks/image_ids" not in group:
-            continue
-        images, clean = group["attacks/image_ids"][()], group["attacks/clean_correct"][()]
-        for attack, attacked in run.params["attacks"].items():
-            for gradient in attacked["gradients"]:
-                found = group.get(f"attacks/{attack}/{gradient}")
-                if found is None:  # images of a network that diverged
-                    continue
-                outcome = {"image": images, "clean_correct": clean, "robust_correct": found["robust_correct"][()]}
-                outcome["distance"] = found["distance"][()] if "distance" in found else numpy.full(len(images), numpy.nan, "float32")
-                parts.append(pandas.DataFrame({**_what(run, whole), "attack": attack, "gradient": gradient, **outcome}))
-    columns = [*IS, "attack", "gradient", "image", *OUTCOMES]
-    return pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame(columns=columns)
+    if "attacks/image_ids" not in group:
+        return
+    images, clean = group["attacks/image_ids"][()], group["attacks/clean_correct"][()]
+    for attack, attacked in run.params["attacks"].items():
+        for gradient in attacked["gradients"]:
+            found = group.get(f"attacks/{attack}/{gradient}")
+            if found is None:  # images of a network that diverged
+                continue
+            outcome = {"image": images, "clean_correct": clean, "robust_correct": found["robust_correct"][()]}
+            outcome["distance"] = found["distance"][()] if "distance" in found else numpy.full(len(images), numpy.nan, "float32")
+            yield pandas.DataFrame({**_what(run, whole), "attack": attack, "gradient": gradient, **outcome})
 
 
 def _runs(files: Iterable[str | Path]) -> Iterator[tuple[Path, h5py.Group, Run, dict[str, Any]]]:

@@ -6,13 +6,15 @@ goes into objects that nobody keeps. Here the usual types are read straight, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5o, h5s, h5t
+from h5py import h5a, h5d, h5g, h5i, h5o, h5s, h5t
 
+LARGEST = 2**30  # bytes of one dataset
 TEXT = h5py.string_dtype()
 EIGHT, REFERENCE = 8, 16  # bytes in the file, of a number and of where a text stands: its length, an address of 8, a number
 _REAL, _WHOLE, _TEXT = (h5t.py_create(np.dtype(kind)) for kind in ("f8", "i8", TEXT))
@@ -56,10 +58,12 @@ def datasets(group: h5py.Group, but: str = "") -> dict[str, Any]:
 
 
 def _content(dataset: h5d.DatasetID) -> Any:
-    kind = dataset.get_type()
+    kind, shape = dataset.get_type(), dataset.shape
+    if shape and math.prod(shape) * kind.get_size() > LARGEST:
+        raise OSError(f"{h5i.get_name(dataset).decode(errors='replace')} claims {shape}; allowed: {LARGEST >> 20} MiB")
     dtype = next((dtype for known, dtype in _USUAL if kind == known), None)
     if dtype and dataset.get_storage_size():
-        content = np.empty(dataset.shape, dtype)
+        content = np.empty(shape, dtype)
         dataset.read(h5s.ALL, h5s.ALL, content, kind)
         return content[()]
     node = h5py.Dataset(dataset)

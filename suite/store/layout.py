@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import json
 import lzma
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bionas.files import replacing
+from bionas.files import sealed_hdf5, whole
 from suite import code, image
 from suite.store import hdf5
 
@@ -32,6 +33,11 @@ FORMAT = 1
 LARGEST = 2**30  # bytes that a packed file may unpack to
 STAGES = ("search", "train", "evaluation")
 FIXED = ("format", "stage", "id", "params", "status")
+# What is raised of a file that is damaged, or made to do harm: by libraries, and where a number, text or list is none.
+DAMAGE = (
+    *(OSError, RuntimeError, MemoryError, EOFError, lzma.LZMAError, json.JSONDecodeError, UnicodeError),
+    *(KeyError, IndexError, TypeError, AttributeError),
+)
 UNDIGESTED = ("provenance", "timings")
 
 
@@ -51,7 +57,7 @@ class Run:
 
 def write(path: Path, run: Run) -> None:
     """Write a run to a file of its own, which appears only when it is whole."""
-    with replacing(path) as partial, h5py.File(partial, "w") as file:
+    with sealed_hdf5(path) as file:
         write_group(file, run)
 
 
@@ -94,10 +100,13 @@ def read_group(group: h5py.Group, brief: bool = False) -> Run:
     if "stage" not in attrs or attrs["format"] != FORMAT:
         what = f"run format {attrs['format']}; this version reads {FORMAT}" if "stage" in attrs else "no run here"
         raise ValueError(f"{group.file.filename}:{group.name}: {what}")
+    params = json.loads(attrs["params"])
+    if attrs["stage"] not in STAGES or not all(isinstance(attrs[name], str) for name in ("id", "status")) or not isinstance(params, dict):
+        raise TypeError(f"{group.name}: stage, id, status or params are none")
     run = Run(
         stage=attrs["stage"],
         id=attrs["id"],
-        params=json.loads(attrs["params"]),
+        params=params,
         status=attrs["status"],
         metrics={name: value.item() if isinstance(value, np.generic) else value for name, value in attrs.items() if name not in FIXED},
     )
@@ -122,16 +131,45 @@ def _unpacked(path: Path) -> io.BytesIO:
     return io.BytesIO(content)
 
 
+def _rebuilt(path: Path) -> str:
+    """Say how a damaged file is made again, by its name and by what lies beside it."""
+    command = {"search": "search", "train": "train", "evaluation": "evaluate"}.get(path.stem.partition("-")[0])
+    if path.suffix == ".xz":
+        return "get it again from where it comes from"
+    if command and path.with_suffix(".json").is_file():
+        return f"make it again with: python -m suite.run {command} {shlex.quote(str(path.with_suffix('.json')))}"
+    return "remove it and run the workflow again: snakemake --cores all"
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file to read, one packed by xz, too; whatever is wrong with the file becomes a ValueError with its path."""
+    """Open an HDF5 file to read, one packed by xz, too; whatever is wrong with the file becomes a ValueError with its path.
+
+    A file that is sealed is compared with its seal first; the error says how it is made again.
+    """
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    try:
-        with h5py.File(_unpacked(path) if path.suffix == ".xz" else path, "r") as file:
+    with readable(path), _unpacked(path) if path.suffix == ".xz" else path.open("rb") as content:
+        if not whole(content):
+            raise ValueError(f"{path}: damaged, not what was written; {_rebuilt(path)}")
+        with h5py.File(content if path.suffix == ".xz" else path, "r") as file:
+            if "plan" in file and (found := file.attrs.get("format", FORMAT)) != FORMAT:
+                raise ValueError(f"{path}: metrics format {found}; this version reads {FORMAT}; {_rebuilt(path)}")
             yield file
-    except (OSError, KeyError, RuntimeError, lzma.LZMAError, EOFError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a readable results file ({str(error).strip(chr(39))}); remove it and run again") from error
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn whatever is wrong with a results file while it is read into a ValueError with its path."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise ValueError(f"{path}: not a readable results file ({_first_line(error)}); {_rebuilt(path)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says, in a line; most libraries' say more."""
+    return (str(error).strip("'\" \n") or type(error).__name__).partition("\n")[0]
 
 
 def runs(file: h5py.File) -> dict[str, Run]:

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -32,10 +32,9 @@ def locked(directory: Path, should_stop: Callable[[], bool] = lambda: False) -> 
             time.sleep(0.2)
             got = _try_lock(file)
         if got:
-            file.seek(0)
-            file.truncate()
-            file.write(f"process {os.getpid()} on {platform.node()}, since {now()}")
-            file.flush()
+            with suppress(OSError):  # on a full disk nobody hears who holds it
+                os.ftruncate(file.fileno(), 0)
+                os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}, since {now()}".encode())
             sweep(directory)
         yield got
 

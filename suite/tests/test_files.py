@@ -1,5 +1,7 @@
 """docs/files.md names all that is in the files, and nothing else: held against files of a definition that has something of everything."""
 
+import hashlib
+import io
 import json
 import re
 import shutil
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from bionas import catalog
+from bionas.files import SEAL
 from suite import plan, store
 from suite.collect import collect
 from suite.definition import spec
@@ -132,6 +135,17 @@ def test_a_run_in_a_metrics_file_has_what_its_file_has(folder):
             assert content(group) == in_files([own])
 
 
+def test_what_is_sealed_begins_with_the_hash_of_the_rest_as_the_page_says(folder):
+    """By hand, as a reader of the page would; nothing else has a seal."""
+    said = re.search(r"first line, `([^`]*)<hash>`", PAGE)[1]
+    files = [file for file in folder.rglob("*") if file.is_file() and file.read_bytes().startswith(said.encode())]
+    assert {file.suffix for file in files} == {".h5", ".checkpoint"}
+    assert {file for suffix in ("h5", "checkpoint") for file in folder.rglob(f"*.{suffix}")} == set(files)
+    for file in files:
+        block, rest = file.read_bytes()[:512], file.read_bytes()[512:]
+        assert block.rstrip(b"\0").decode() == f"{said}{hashlib.sha256(rest).hexdigest()}\n"
+
+
 def test_parameters(folder):
     table = re.search(r"^\| key \| of \| what \|\n.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:] if line]
@@ -154,7 +168,7 @@ def test_a_checkpoint(folder, job, of):
     (row,) = re.findall(r"^\| `state` \| (.*) \|$", PAGE, re.MULTILINE)
     (said,) = (part for part in row.split(" · ") if part.startswith(f"{of}: "))
     file = next((folder / "results/runs").rglob(f"{job}.checkpoint"))
-    saved = torch.load(file, weights_only=True)
+    saved = torch.load(io.BytesIO(file.read_bytes()[SEAL:]), weights_only=True)
     assert (
         set(saved)
         == {"owner", "made_by", "state"}

@@ -1,6 +1,7 @@
 """Which image a run comes from: files by their checksum, addresses as they stand; another image's results are not one's own."""
 
 import hashlib
+import json
 import os
 import re
 from pathlib import Path
@@ -25,7 +26,14 @@ def test_a_checksum_that_was_kept_badly_is_computed_again(tmp_path):
     file.write_bytes(b"x")
     expected = image.checksum(file)
     (kept,) = tmp_path.glob(".bionas.sif.sha256")
-    kept.write_text("[[1, 2]")
+    right = json.loads(kept.read_text())
+    state, bad = right[0], ["[[1, 2]", "5", "[" * 20_000, "[1, 2, 3]", "\0", '"' + "x" * 10_000_000 + '"']
+    bad += [json.dumps([state, found]) for found in (5, None, "sha256:0", f"{expected}\n; touch x", "$(touch x)", [expected])]
+    for text in bad:
+        kept.write_text(text)
+        assert image.checksum(file) == expected
+        assert json.loads(kept.read_text()) == right
+    kept.write_bytes(b"\xff\xfe")
     assert image.checksum(file) == expected
 
 

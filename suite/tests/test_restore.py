@@ -7,6 +7,7 @@ import pytest
 from suite import plan, restore, store
 from suite.collect import collect
 from suite.definition import spec
+from suite.tests import damage
 
 DEFINITION = """
 name: kept
@@ -57,6 +58,7 @@ def test_a_run_that_is_there_is_left_alone(collected):
 
 def test_a_name_that_would_leave_the_folder_is_refused(collected):
     _, folder = collected
+    damage.unseal(folder / "metrics.h5")
     with h5py.File(folder / "metrics.h5", "a") as file:
         text = file["plan"].asstr()[()]
         id = next(iter(plan.plan(spec.parse(DEFINITION)).searches))
