@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         raise ValueError(f"{path}: is no ordinary file, and is left alone")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
+    _sweep_dead(path.parent)
     try:
         yield partial
         with partial.open("rb") as file:
@@ -31,3 +33,21 @@ def sweep(folder: Path) -> None:
     """Remove what killed writers left; for who holds the folder's lock."""
     for partial in folder.glob(".*.partial"):
         partial.unlink(missing_ok=True)
+
+
+def _sweep_dead(folder: Path) -> None:
+    """Remove what writers on this machine left that are no more: a folder of results has no lock, and others may write there."""
+    for partial in folder.glob(f".*.{platform.node()}.*.partial"):
+        pid = partial.name.split(".")[-2]
+        if pid.isdecimal() and not _lives(int(pid)):
+            partial.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
