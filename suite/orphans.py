@@ -54,5 +54,7 @@ def keep(workflow: Any, rules: tuple[str, ...]) -> None:
             continue
         for file in job.output:
             worked_on, there = store.holder(Path(file).parent), Path(file).is_file()  # in this order: who works may end
-            if worked_on or (there and (file in dag.reason(job).missing_output or workflow.async_run(workflow.persistence.incomplete(job)))):
+            if worked_on or (
+                there and (file in dag.reason(job).missing_output or workflow.async_run(workflow.persistence.incomplete(job)))
+            ):
                 file.flags["update"] = True

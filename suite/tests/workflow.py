@@ -81,9 +81,9 @@ class Told(NamedTuple):
 class Workflow:
     """A folder in which the workflow is started again and again."""
 
-    def __init__(self, folder, *options):
+    def __init__(self, folder, *options, definition=DEFINITION):
         self.folder = folder
-        (folder / "soak.yaml").write_text(DEFINITION)
+        (folder / "soak.yaml").write_text(definition)
         self.temporary = folder / "temporary"
         self.temporary.mkdir(exist_ok=True)
         self.address = str(folder / "told")

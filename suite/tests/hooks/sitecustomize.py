@@ -28,8 +28,12 @@ def replace(source, target, replace=os.replace, **options):
     if not str(source).endswith(".partial"):
         return replace(source, target, **options)
     if tell("before", os.path.abspath(target)) == "half":  # as it is when a writer is killed in the middle
-        os.truncate(source, os.path.getsize(source) // 2)
-        tell("half", os.path.abspath(target))
+        with open(source, "r+b") as file:
+            whole = file.read()
+            file.truncate(len(whole) // 2)
+            tell("half", os.path.abspath(target))
+            file.seek(0)
+            file.write(whole)
     replace(source, target, **options)
     return tell("after", os.path.abspath(target))
 
