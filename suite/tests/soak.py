@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from suite import store
-from suite.tests.workflow import STAGES, Workflow
+from suite.tests.workflow import DEFINITION, STAGES, Workflow
 
 WRITES = ("half", "before", "in", "after")
 WORKFLOW = ("snakemake", "group")
@@ -63,13 +63,14 @@ def plan(kills, workflow_kills, generator):
 class Soak:
     """The rounds, the kills that are still to come, and what went wrong."""
 
-    def __init__(self, folder, kills, generator, say):
+    def __init__(self, folder, kills, generator, say, definition):
         self.folder, self.pending, self.generator, self.say = folder, kills, generator, say
         self.total, self.done, self.wrong, self.starts, self.failures = len(kills), [], [], 0, 0
+        self.definition, self.digest = definition, None
         self.took = {}  # seconds of a stage's job, undisturbed
 
     def undisturbed(self):
-        """Run one round that nobody disturbs."""
+        """Run one round that nobody disturbs, and return its digest."""
         at = {}
 
         def note(told):
@@ -83,9 +84,10 @@ class Soak:
         self.flow.until(note, PATIENCE)
         if self.flow.running.wait():
             raise ValueError(f"the undisturbed round failed: {self.flow.said()[-2000:]}")
-        self.digest = self.flow.digest()
+        digest = self.flow.digest()
         self._look("undisturbed")
-        self.say(f"undisturbed: {self.digest[:16]}  {'  '.join(f'{stage} {seconds:.1f} s' for stage, seconds in self.took.items())}")
+        self.say(f"undisturbed: {digest[:16]}  {'  '.join(f'{stage} {seconds:.1f} s' for stage, seconds in self.took.items())}")
+        return digest
 
     def round(self, number):
         """Run one round, killed again and again; stop where what it left is wrong."""
@@ -101,7 +103,8 @@ class Soak:
                     told.go()
                     self.owed.remove((due, told))
             if kill and now >= kill[0]:
-                kill = self._random(*kill[1:])
+                self._random(*kill[1:])
+                kill, begun = None, now
             if self.flow.running.poll() is not None and not kill:
                 if self.flow.running.returncode == 0:
                     break
@@ -128,18 +131,19 @@ class Soak:
     def _fresh(self, name):
         folder = self.folder / name
         folder.mkdir()
-        return Workflow(folder, "--retries", "99")
+        return Workflow(folder, "--retries", "99", definition=self.definition)
 
     def _start(self):
         self.starts += 1
         self.flow.start()
 
     def _check(self, told):
-        """Who writes a run's result holds its lock."""
-        if told.moment == "before" and told.stage in JOBS and not store.holder(told.folder).startswith(f"process {told.pid} "):
-            if told.pid in self.flow.processes():  # else it was killed as it told
+        """Who writes a run's result holds its lock; who was killed as he told so holds nothing."""
+        if told.moment == "before" and told.stage in JOBS:
+            holder = store.holder(told.folder)
+            if not holder.startswith(f"process {told.pid} ") and told.pid in self.flow.processes():
                 self.wrong.append(
-                    f"round {self.number}: {told.what} is written by {told.pid}, and its lock held by {store.holder(told.folder)}"
+                    f"round {self.number}: {told.what} is written by {told.pid}, and its lock is held by {holder or 'nobody'}"
                 )
 
     def _choose(self, told):
@@ -166,8 +170,8 @@ class Soak:
                             told.go()
                 if kill.moment == "in":
                     told.go()
-                self._do(kill, told, f"at {told.moment if kill.moment != 'in' else 'in'} {Path(told.what).name}")
-                return True
+                where = "in" if kill.moment == "in" else told.moment
+                return True if self._do(kill, told, f"{where} {Path(told.what).name}") else None
         told.go()
         return None
 
@@ -175,18 +179,18 @@ class Soak:
         """Kill at a random moment, if the job is still there."""
         if told.pid in self.flow.processes():
             self._do(kill, told, f"{time.monotonic() - began:.2f} s after its start")
-            return None
-        return None
 
     def _do(self, kill, told, where):
         victims = [self.flow.running.pid] if kill.victim in WORKFLOW else self._victims(kill, told)
+        if not victims:
+            told.go()
+            return False
         pid = self.generator.choice(victims)
         (self.flow.kill_group if kill.victim == "group" else lambda: os.kill(pid, signal.SIGKILL))()
         self.pending.remove(kill)
         self.done.append(kill)
-        self.say(
-            f"kill {len(self.done):3d}/{self.total}  round {self.number:2d}  {kill.stage:8s}  {kill.moment:6s}  {kill.victim:9s}  {pid} {where}"
-        )
+        which = f"{kill.stage:8s}  {kill.moment:6s}  {kill.victim:9s}"
+        self.say(f"kill {len(self.done):3d}/{self.total}  round {self.number:2d}  {which}  {pid} {where}")
         if kill.victim in WORKFLOW:
             self.flow.running.wait()
             if kill.moment not in ("random", "in"):
@@ -194,6 +198,7 @@ class Soak:
             self._start()
         elif kill.moment not in ("random", "in"):
             told.go()  # it is killed, or somebody beside it is
+        return True
 
     def _victims(self, kill, told):
         """Return who a job is: its process, and if it is a warm one those who asked for it and watch it, too; or the warm process."""
@@ -203,7 +208,7 @@ class Soak:
             :1
         ]
         if kill.victim == "warm":
-            return main or [told.pid]
+            return main  # few jobs come without it
         found = {told.pid}
         words = store.holder(told.folder).split() if told.stage in JOBS else []
         if words and kill.moment == "random" and int(words[1]) in there:
@@ -230,18 +235,18 @@ def table(done):
     return lines
 
 
-def soak(kills, workflow_kills, seed, folder, say=print):
-    """Kill until all kills are done; return (kills done, what went wrong)."""
+def soak(kills, workflow_kills, seed, folder, say=print, definition=DEFINITION, digest=None):
+    """Kill until all kills are done; return (kills done, what went wrong). Without the digest that is to come out, a first round tells."""
     generator = random.Random(seed)
-    it = Soak(folder, plan(kills, workflow_kills, generator), generator, say)
+    it = Soak(folder, plan(kills, workflow_kills, generator), generator, say, definition)
     try:
-        it.undisturbed()
+        it.digest = digest or it.undisturbed()
         number = 0
         while it.pending and not it.wrong:
             number += 1
             it.round(number)
     finally:
-        it.flow.close()
+        it.flow.close()  # whatever happened, no process is left
     for line in table(it.done):
         say(line)
     at_writes = sum(kill.moment != "random" for kill in it.done)

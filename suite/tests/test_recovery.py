@@ -1,10 +1,12 @@
 """A workflow that is killed by SIGKILL, in each of its rules: the same line again, once, and the report is there, with the same numbers."""
 
 import os
+import random
 import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -29,12 +31,16 @@ MADE = {  # by each rule; what comes after it is made from it
 }
 
 
-def tiny(folder):
+def shorter():
     definition = DEFINITION
     for old, new in SHORTER:
         assert old in definition
         definition = definition.replace(old, new)
-    return Workflow(folder, definition=definition)
+    return definition
+
+
+def tiny(folder):
+    return Workflow(folder, definition=shorter())
 
 
 def make(folder):
@@ -120,12 +126,17 @@ def test_what_a_job_finishes_without_its_workflow_is_not_made_again(flow, when):
         wait_for(lambda: "Building DAG" in newest_log(flow))
         end(told)
     if when.endswith("waits for it"):
-        wait_for(lambda: (other := flow.hear()) and (other.go() or False) or log.exists() and "works on this run" in log.read_text())
+        wait_for(lambda: go_on(flow) or (log.exists() and "works on this run" in log.read_text()))
         end(told)
     made = store.read(file).provenance["argv"], file.stat().st_ino
     assert flow.end() == 0, flow.said()
     assert (store.read(file).provenance["argv"], file.stat().st_ino) == made
     assert "finished already" in log.read_text()
+
+
+def go_on(flow):
+    if told := flow.hear():
+        told.go()
 
 
 def wait_for(true):
@@ -170,7 +181,7 @@ def test_locks_that_another_machine_may_hold_are_left_alone(tmp_path, monkeypatc
 
 
 def test_who_lives_keeps_the_locks_and_who_is_dead_does_not(tmp_path):
-    hold = "import sys; from pathlib import Path; from suite import orphans; orphans.unlock(Path(sys.argv[1])); print('ready', flush=True); input()"
+    hold = "import pathlib, sys; from suite import orphans; orphans.unlock(pathlib.Path(sys.argv[1])); print('ready', flush=True); input()"
     (tmp_path / "locks").mkdir()
     lock = tmp_path / "locks" / "0.output.lock"
     with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as alive:
@@ -204,9 +215,16 @@ def test_what_a_killed_writer_left_goes_when_somebody_writes_there_and_what_a_li
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alive.h5", "other.h5"]
 
 
-def test_a_short_soak_loses_nothing(short):
-    shutil.rmtree(short)
-    short.mkdir()
-    said = []
-    done, wrong = soak.soak(5, 1, 1, short, said.append)
+def test_a_short_soak_loses_nothing(short, whole):
+    said, digest = [], store.digest(whole / "results/soak/metrics.h5")
+    done, wrong = soak.soak(5, 1, 1, short, said.append, shorter(), digest)
     assert wrong == [] and len(done) == 6, "\n".join(said)
+
+
+def test_a_soak_has_kills_of_every_stage_and_a_third_of_them_at_writes():
+    chosen = soak.plan(180, 20, random.Random(0))
+    by_stage = Counter(kill.stage for kill in chosen)
+    assert len(chosen) == 200 and set(by_stage) == set(STAGES) and min(by_stage.values()) >= 10
+    assert sum(kill.victim in ("snakemake", "group") for kill in chosen) == 20
+    at_writes = Counter(kill.moment for kill in chosen if kill.moment != "random")
+    assert sum(at_writes.values()) >= 200 / 3 and min(at_writes[moment] for moment in soak.WRITES) >= 10

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ device: cpu
 search:
   methods: [eg]
   rule_sets: {sf: [usf, brsf]}
-  settings: {epochs: 2, batch_size: 256, channels: 2, cells: 3, nodes: 1, warmup: 1, restarts: 2, population: 4, generations: 1, images: 300}
+  settings:
+    {epochs: 2, batch_size: 256, channels: 2, cells: 3, nodes: 1, warmup: 1, restarts: 2, population: 4, generations: 1, images: 300}
 cells: {rules: [searched, shuffled], settings: {epochs: 2, batch_size: 256, channels: 2, cells: 3, cutout: 2}}
 attacks: {names: [fgsm, pgd], images: 4}
 analyses: [weights, alignment, gradients]
@@ -71,10 +73,8 @@ class Told(NamedTuple):
         return Path(self.what if self.moment != "start" else self.what.split()[-1]).parent
 
     def go(self, word="go"):
-        try:
+        with suppress(OSError):  # it is killed
             self.asking.send(word.encode())
-        except OSError:
-            pass  # it is killed
         self.asking.close()
 
 
@@ -181,7 +181,5 @@ class Workflow:
     def close(self):
         self.listener.close()
         for pid in self.processes():
-            try:
+            with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-            except OSError:
-                pass

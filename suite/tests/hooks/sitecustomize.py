@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sys
+from pathlib import Path
 
 ADDRESS = "BIONAS_SOAK"  # where the soak listens
 
@@ -27,15 +28,15 @@ def replace(source, target, replace=os.replace, **options):
     """Tell of a file that takes its place, as bionas.files has it."""
     if not str(source).endswith(".partial"):
         return replace(source, target, **options)
-    if tell("before", os.path.abspath(target)) == "half":  # as it is when a writer is killed in the middle
-        with open(source, "r+b") as file:
+    if tell("before", str(Path.cwd() / target)) == "half":  # as it is when a writer is killed in the middle
+        with Path(source).open("r+b") as file:
             whole = file.read()
             file.truncate(len(whole) // 2)
-            tell("half", os.path.abspath(target))
+            tell("half", str(Path.cwd() / target))
             file.seek(0)
             file.write(whole)
     replace(source, target, **options)
-    return tell("after", os.path.abspath(target))
+    return tell("after", str(Path.cwd() / target))
 
 
 def add_argument(self, *names, add_argument=argparse.ArgumentParser.add_argument, **options):
