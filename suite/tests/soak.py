@@ -168,10 +168,7 @@ class Soak:
                     while not ((told := self.flow.hear(1)) and told.moment == "half"):
                         if told:
                             told.go()
-                if kill.moment == "in":
-                    told.go()
-                where = "in" if kill.moment == "in" else told.moment
-                return True if self._do(kill, told, f"{where} {Path(told.what).name}") else None
+                return True if self._do(kill, told, f"{kill.moment} {Path(told.what).name}") else None
         told.go()
         return None
 
@@ -186,7 +183,14 @@ class Soak:
             told.go()
             return False
         pid = self.generator.choice(victims)
+        if kill.moment == "in":
+            told.go()
+            time.sleep(self.generator.uniform(0, 3e-4))
         (self.flow.kill_group if kill.victim == "group" else lambda: os.kill(pid, signal.SIGKILL))()
+        if kill.moment == "in" and kill.victim == "job":
+            time.sleep(0.05)
+            partial = any(Path(told.what).parent.glob(f".{Path(told.what).name}.*.{told.pid}.partial"))
+            where += ", which did not take its place" if partial else ", which took its place"
         self.pending.remove(kill)
         self.done.append(kill)
         which = f"{kill.stage:8s}  {kill.moment:6s}  {kill.victim:9s}"
@@ -204,9 +208,7 @@ class Soak:
         """Return who a job is: its process, and if it is a warm one those who asked for it and watch it, too; or the warm process."""
         there = self.flow.processes()
         warm = {pid: parent for pid, (parent, command) in there.items() if "suite.warm" in command}
-        main = [pid for pid, parent in warm.items() if parent not in warm and any(other == pid for other in warm.values())] or list(warm)[
-            :1
-        ]
+        main = [pid for pid, parent in warm.items() if parent not in warm and pid in warm.values()] or list(warm)[:1]
         if kill.victim == "warm":
             return main  # few jobs come without it
         found = {told.pid}
