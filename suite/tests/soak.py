@@ -273,6 +273,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ValueError(f"--folder: {folder} is not empty")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and take with it what it started
     _, wrong = soak(args.kills, args.workflow_kills, args.seed, folder, lambda line: print(line, flush=True))
     if not wrong:
         shutil.rmtree(folder)
