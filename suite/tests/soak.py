@@ -156,7 +156,7 @@ class Soak:
             if kill.moment == "random" and told.moment == "start":
                 now = time.monotonic()
                 told.go()
-                return now + kill.when * self.took.get(kill.stage, 1.0), kill, told, now
+                return now + 0.7 * kill.when * self.took.get(kill.stage, 1.0), kill, told, now
             after = kill.moment == "after"
             if (
                 kill.moment != "random"
@@ -186,7 +186,10 @@ class Soak:
         if kill.moment == "in":
             told.go()
             time.sleep(self.generator.uniform(0, 3e-4))
-        (self.flow.kill_group if kill.victim == "group" else lambda: os.kill(pid, signal.SIGKILL))()
+        try:
+            os.kill(pid, signal.SIGKILL) if kill.victim != "group" else self.flow.kill_group()
+        except ProcessLookupError:  # it has ended
+            return False
         if kill.moment == "in" and kill.victim == "job":
             time.sleep(0.05)
             partial = any(Path(told.what).parent.glob(f".{Path(told.what).name}.*.{told.pid}.partial"))
