@@ -216,7 +216,7 @@ class Soak:
         main = [pid for pid, parent in warm.items() if parent not in warm and pid in warm.values()] or list(warm)[:1]
         if kill.victim == "warm":
             return main  # few jobs come without it
-        found = {told.pid}
+        found = {told.pid} & there.keys()  # who was killed just now may have told before
         words = store.holder(told.folder).split() if told.stage in JOBS else []
         if words and kill.moment == "random" and int(words[1]) in there:
             found.add(int(words[1]))
