@@ -50,11 +50,9 @@ def plan(kills, workflow_kills, generator):
     for group in victims, others:
         offset = generator.randrange(len(STAGES))
         for number, victim in enumerate(group):
-            stage = STAGES[(number + offset) % len(STAGES)]
-            if victim == "warm":
-                stage = JOBS[number % 3]
-            lap = number // len(STAGES)
-            moment = WRITES[(lap // 3 + number) % 4] if (lap + number) % 3 == 0 else "random"
+            lap, place = divmod(number, len(STAGES))
+            stage = STAGES[(place + offset) % len(STAGES)] if victim != "warm" else JOBS[number % len(JOBS)]
+            moment = WRITES[(lap + place) % len(WRITES)] if (3 * lap + place) % 8 < 3 else "random"
             chosen.append(Kill(stage, moment, victim, generator.random()))
     generator.shuffle(chosen)
     return chosen

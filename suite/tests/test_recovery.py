@@ -226,5 +226,6 @@ def test_a_soak_has_kills_of_every_stage_and_a_third_of_them_at_writes():
     by_stage = Counter(kill.stage for kill in chosen)
     assert len(chosen) == 200 and set(by_stage) == set(STAGES) and min(by_stage.values()) >= 10
     assert sum(kill.victim in ("snakemake", "group") for kill in chosen) == 20
-    at_writes = Counter(kill.moment for kill in chosen if kill.moment != "random")
-    assert sum(at_writes.values()) >= 200 / 3 and min(at_writes[moment] for moment in soak.WRITES) >= 10
+    writes = [kill for kill in chosen if kill.moment != "random"]
+    assert len(writes) >= 200 / 3 and min(Counter(kill.moment for kill in writes)[moment] for moment in soak.WRITES) >= 10
+    assert min(Counter(kill.stage for kill in writes)[stage] for stage in STAGES) >= 5
