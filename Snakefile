@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from bionas import plugins
-from suite import asked, code, console, image, jobfile, slurm, unfinished, warm
+from suite import asked, code, console, image, jobfile, orphans, slurm, unfinished, warm
 from snakemake.settings.types import DeploymentMethod
 
 # Jobs find this Python and this checkout, wherever Snakemake was started from.
@@ -32,6 +32,8 @@ try:
 except ValueError as error:
     sys.exit(str(error))
 os.environ[code.DEMAND] = ASKED.code  # jobs hear of it, too
+if workflow.is_main_process and orphans.unlock():
+    print("an earlier workflow was killed here: its locks are gone, and what its jobs finish is kept", file=sys.stderr)
 PLANS = ASKED.plans
 CONSOLE = console.stand_in(workflow.output_settings, PLANS) if workflow.is_main_process else None
 
@@ -148,6 +150,7 @@ onstart:
         jobfile.write(planned)
     if not workflow.local_exec:
         return
+    orphans.keep(workflow, ("search", "train", "evaluate"))
     # Snakemake (9.27) limits how many jobs start a second, and for that sets a timer in every round, whose end begins another round: the
     # more jobs have run, the more rounds. Here the cores are the limit, unless somebody asks for less than its 100.
     limit = workflow.scheduling_settings.max_jobs_per_timespan

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,9 +32,10 @@ def replacing(path: Path, sealed: bool = False) -> Iterator[Path]:
     """
     if path.exists() and not path.is_file():
         raise ValueError(f"{path}: is no ordinary file, and is left alone")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{_here()}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_dead(path.parent)
         yield partial
         with partial.open("r+b" if sealed else "rb") as file:
             if sealed:
@@ -155,3 +157,28 @@ def _digest(file: IO[bytes]) -> str:
 
 def _block(digest: str) -> bytes:
     return (MARK + digest.encode() + b"\n").ljust(SEAL, b"\0")
+
+
+def _here() -> str:
+    """Name the machine and its space of process numbers, of which a container may have its own under the machine's name."""
+    with suppress(OSError):
+        return f"{platform.node()}-{os.stat('/proc/self/ns/pid').st_ino}"
+    return platform.node()
+
+
+def _sweep_dead(folder: Path) -> None:
+    """Remove what writers on this machine left that are no more: a folder of results has no lock, and others may write there."""
+    for partial in folder.glob(f".*.{_here()}.*.partial"):
+        pid = partial.name.split(".")[-2]
+        if pid.isdecimal() and not _lives(int(pid)):
+            partial.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True

@@ -13,13 +13,13 @@ import gc
 import json
 import os
 import runpy
+import secrets
 import select
-import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
-import tempfile
 import traceback
 from contextlib import suppress
 from importlib import import_module
@@ -40,12 +40,12 @@ def start(log: Path) -> None:
     """Start it, and let jobs know. It ends after this process, however that ends, and after its jobs."""
     if not hasattr(os, "pidfd_open"):
         return
-    address = Path(tempfile.mkdtemp(prefix="bionas-")) / "socket"  # in a folder of this user's alone: nobody else may ask for jobs
+    address = f"bionas-{secrets.token_hex(16)}"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as said:
-        command = [sys.executable, "-m", "suite.warm", str(address)]
+        command = [sys.executable, "-m", "suite.warm", address]
         _held.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True))
-    os.environ[ADDRESS] = str(address)
+    os.environ[ADDRESS] = address
 
 
 def hand_over() -> None:
@@ -61,7 +61,8 @@ def hand_over() -> None:
 
     with socket.socket(socket.AF_UNIX) as warm:
         try:
-            warm.connect(address)
+            warm.connect(f"\0{address}")
+            _same_user(warm)
             job = {"argv": sys.argv, "command": sys.orig_argv, "folder": str(Path.cwd()), "environment": dict(os.environ)}
             text = json.dumps(job).encode()
             socket.send_fds(warm, [len(text).to_bytes(4, "big")], [0, 1, 2])
@@ -84,10 +85,10 @@ def hand_over() -> None:
     os._exit(status)
 
 
-def serve(address: Path) -> dict[str, Any]:
+def serve(address: str) -> dict[str, Any]:
     """Fork for every job that is asked for, and return in the child, with the job. The parent ends when its stdin does."""
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(address))
+    listener.bind(f"\0{address}")  # a name of the kernel's, and no file: nothing is left of it, however this process ends
     listener.listen()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who watch jobs
     while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
@@ -95,6 +96,7 @@ def serve(address: Path) -> dict[str, Any]:
         if os.fork() == 0:
             listener.close()  # else it would be open as long as the job
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _same_user(asking)
             size, streams, *_ = socket.recv_fds(asking, 4, 3)
             job: dict[str, Any] = json.loads(asking.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
             if pid := os.fork():
@@ -106,8 +108,14 @@ def serve(address: Path) -> dict[str, Any]:
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             return job
         asking.close()
-    shutil.rmtree(address.parent, ignore_errors=True)
     sys.exit()
+
+
+def _same_user(other: socket.socket) -> None:
+    """Such a name belongs to whoever takes it. Raises PermissionError if that is another user."""
+    user = struct.unpack("3i", other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))[1]
+    if user != os.getuid():
+        raise PermissionError(f"another user's process (user {user}) is at the other end")
 
 
 def _watch(pid: int, asking: socket.socket) -> NoReturn:
@@ -155,4 +163,4 @@ if __name__ == "__main__":
     for library in LIBRARIES:
         import_module(library)
     gc.freeze()
-    become(serve(Path(sys.argv[1])))
+    become(serve(sys.argv[1]))

@@ -23,16 +23,20 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Lin
 @contextmanager
 def process(folder):
     """The warm process, and where it listens."""
-    address = folder / "its" / "socket"
-    address.parent.mkdir()
-    command = [sys.executable, "-m", "suite.warm", str(address)]
+    address = str(folder)
+    command = [sys.executable, "-m", "suite.warm", address]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=folder, env=environment, start_new_session=True) as served:
-        until(address.exists)
+        until(lambda: listens(address))
         yield served, address
         served.stdin.close()
         assert served.wait(60) == 0
-    assert not address.parent.exists()
+    assert not listens(address)
+
+
+def listens(address):
+    """Whether a socket of that name waits for others: the kernel's table of them has its flags before its name."""
+    return any(" 00010000 " in line and line.endswith(f" @{address}") for line in Path("/proc/net/unix").read_text().splitlines())
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,7 @@ def job(tmp_path):
 
 def asked(address, folder, *arguments, **environment):
     """Start a process that hands over; safely, so that it takes its own `suite` from here, and not from its folder."""
-    here = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", warm.ADDRESS: str(address)} | environment
+    here = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", warm.ADDRESS: address} | environment
     command = [sys.executable, "-c", ASK, *arguments]
     return subprocess.Popen(command, cwd=folder, env=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
 
@@ -138,18 +142,31 @@ def test_the_job_is_killed_with_who_asked(served, job):
     asking.communicate()
 
 
+def test_nothing_is_handed_to_another_user_who_took_the_name(tmp_path):
+    if os.getuid():
+        pytest.skip("needs root, to be another user, too")
+    address = str(tmp_path)
+    other = (
+        f"import os, socket, sys; there = socket.socket(socket.AF_UNIX); there.bind('\\0{address}'); os.setuid(65534); there.listen(); "
+        "print('ready', flush=True); here, _ = there.accept(); print(here.recv(99)); sys.stdout.flush()"
+    )
+    with subprocess.Popen([sys.executable, "-c", other], stdout=subprocess.PIPE, text=True) as took:
+        assert took.stdout.readline() == "ready\n"
+        assert asked(address, tmp_path).communicate() == ("for itself\n", "")
+        assert took.communicate()[0] == "b''\n"
+
+
 def test_where_none_listens_a_job_imports_for_itself(tmp_path):
-    asking = asked(tmp_path / "nobody", tmp_path)
+    asking = asked(f"{tmp_path}/nobody", tmp_path)
     assert asking.communicate() == ("for itself\n", "") and asking.returncode == 0
 
 
 def test_of_one_that_is_killed_the_job_begins_again_for_itself(tmp_path, job):
     folder = job(WAITING)
-    address = tmp_path / "its" / "socket"
-    address.parent.mkdir()
+    address = str(tmp_path)
     here = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-m", "suite.warm", str(address)], stdin=subprocess.PIPE, cwd=ROOT, env=here) as served:
-        until(address.exists)
+    with subprocess.Popen([sys.executable, "-m", "suite.warm", address], stdin=subprocess.PIPE, cwd=ROOT, env=here) as served:
+        until(lambda: listens(address))
         asking = asked(address, folder)
         pid = int(asking.stdout.readline())
         watching = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -164,9 +181,8 @@ def test_of_one_that_is_killed_the_job_begins_again_for_itself(tmp_path, job):
 
 def test_a_job_outlives_the_workflow(tmp_path, job):
     """A killed Snakemake leaves its jobs, which end as they would have."""
-    folder = job("import sys; print('ready', flush=True); print(input())")
     with process(tmp_path) as (_, address):
-        asking = asked(address, folder)
+        asking = asked(address, job("import sys; print('ready', flush=True); print(input())"))
         assert asking.stdout.readline() == "ready\n"
     assert asking.communicate("the end\n")[0] == "the end\n" and asking.returncode == 0
 
@@ -189,7 +205,7 @@ def test_a_training_ends_with_the_same_bytes_and_says_who_asked(served, tmp_path
         (folder / "data" / "digits.h5").symlink_to(digits)
         file = jobfile.RUNS / "trial" / trial.id / "train.json"
         command = [sys.executable, "-m", "suite.run", "train", str(file)]
-        here = os.environ | {"PYTHONPATH": str(ROOT), warm.ADDRESS: str(address)}
+        here = os.environ | {"PYTHONPATH": str(ROOT), warm.ADDRESS: address}
         done = subprocess.run(command, cwd=folder, env=here, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         runs[folder.name] = store.read((folder / file).with_suffix(".h5"))
