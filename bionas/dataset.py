@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bionas.files import sealed_hdf5, whole
+from bionas.seals import sealed_hdf5, whole
 
 FORMAT = 1
 DEFLATED = 1032  # bytes that one of gzip's can stand for, at most

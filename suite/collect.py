@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from bionas.files import sealed_hdf5
+from bionas.seals import sealed_hdf5
 from suite import store
 from suite.definition import spec
 from suite.gate.bounds import judge

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bionas.files import sealed_hdf5
+from bionas.seals import sealed_hdf5
 from suite import store
 from suite.plan.outdated import RUNS
 

@@ -7,7 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from bionas.files import SEAL, replacing, whole
+from bionas.files import replacing
+from bionas.seals import SEAL, sealing, whole
 
 
 def write(path: Path, content: dict[str, Any], sealed: bool = False) -> None:
@@ -17,7 +18,7 @@ def write(path: Path, content: dict[str, Any], sealed: bool = False) -> None:
     image = io.BytesIO(bytes(SEAL if sealed else 0))
     image.seek(0, io.SEEK_END)
     torch.save(content, image)
-    with replacing(path, sealed) as partial:
+    with (sealing if sealed else replacing)(path) as partial:
         partial.write_bytes(image.getbuffer())
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bionas.files import sealed_hdf5, whole
+from bionas.seals import sealed_hdf5, whole
 from suite import code, image
 from suite.store import hdf5
 

@@ -3,7 +3,7 @@
 import io
 from pathlib import Path
 
-from bionas.files import SEAL, _block, _digest, whole
+from bionas.seals import SEAL, block, digest_of, whole
 
 
 def unseal(path: Path) -> None:
@@ -16,7 +16,7 @@ def unseal(path: Path) -> None:
 
 def reseal(content: bytes) -> bytes:
     """The content of a sealed file under the seal that it should have: damage that no seal tells of."""
-    return _block(_digest(io.BytesIO(content[SEAL:]))) + content[SEAL:]
+    return block(digest_of(io.BytesIO(content[SEAL:]))) + content[SEAL:]
 
 
 def sealed(path: Path) -> bool:

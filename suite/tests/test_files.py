@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bionas import catalog
-from bionas.files import SEAL
+from bionas.seals import SEAL
 from suite import plan, store
 from suite.collect import collect
 from suite.definition import spec

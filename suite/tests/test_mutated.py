@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from bionas import dataset
-from bionas.files import SEAL
+from bionas.seals import SEAL
 from suite import restore, store
 from suite.jobs.checkpoint import Checkpoint
 from suite.store import frame

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bionas import dataset
-from bionas.files import SEAL, replacing, whole
+from bionas.seals import SEAL, sealing, whole
 from data_prep import digits
 from suite import plan, store
 from suite.collect import collect
@@ -184,7 +184,7 @@ def test_a_flipped_bit_in_a_checkpoint_starts_the_work_anew(tmp_path, capsys):
 
 def test_a_seal_is_of_all_that_follows_wherever_the_file_lies(tmp_path):
     path = tmp_path / "a"
-    with replacing(path, sealed=True) as partial:
+    with sealing(path) as partial:
         partial.write_bytes(bytes(SEAL) + b"content")
     assert path.read_bytes() == reseal(path.read_bytes())
     for content, kept, begins in (
@@ -195,6 +195,6 @@ def test_a_seal_is_of_all_that_follows_wherever_the_file_lies(tmp_path):
     ):
         file = io.BytesIO(content)
         assert (whole(file), file.tell()) == (kept, begins)
-    with pytest.raises(AssertionError), replacing(path, sealed=True) as partial:
+    with pytest.raises(AssertionError), sealing(path) as partial:
         partial.write_bytes(b"no room for a seal" * 100)
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
