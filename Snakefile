@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
+from bionas import plugins
 from suite import asked, code, console, image, jobfile, slurm, unfinished, warm
 from snakemake.settings.types import DeploymentMethod
 
@@ -55,6 +56,11 @@ def data_of(run):
     """The data set of a search or a trial."""
     make_anew()
     return f"data/{run.dataset}.h5"
+
+
+def added(dataset):
+    """The plugin that a data set comes from, if it is one's, and its version."""
+    return plugins.used(("datasets", dataset.partition("-")[0]))
 
 
 def runs_of(wildcards):
@@ -142,9 +148,11 @@ onstart:
         jobfile.write(planned)
     if not workflow.local_exec:
         return
-    # Snakemake limits how many jobs start a second, and for that sets a timer in every round, whose end begins another round: the more
-    # jobs have run, the more rounds. Here the cores are the limit.
-    workflow.scheduler.job_rate_limiter = None
+    # Snakemake (9.27) limits how many jobs start a second, and for that sets a timer in every round, whose end begins another round: the
+    # more jobs have run, the more rounds. Here the cores are the limit, unless somebody asks for less than its 100.
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if limit and limit.max_jobs >= 100:
+        workflow.scheduler.job_rate_limiter = None
     if not IN_IMAGE and sum(job.name in ("search", "train", "evaluate") for job in workflow.dag.needrun_jobs()) >= warm.WORTH:
         warm.start(Path("logs/warm.log"))
 
@@ -169,8 +177,10 @@ rule dataset:
         "data/{dataset}.h5",
     log:
         "logs/dataset/{dataset}.log",
+    params:
+        plugin=lambda wildcards: "".join(f"--plugin {name}=={version}" for name, version in added(wildcards.dataset).items()),
     shell:
-        "{{ python -m data_prep {wildcards.dataset} --raw data/raw --out {output:q}; }} &>> {log:q}"
+        "{{ python -m data_prep {wildcards.dataset} --raw data/raw --out {output:q} {params.plugin}; }} &>> {log:q}"
 
 
 # A job reads its parameters from a file beside its result (suite.jobfile). `params` is what a run is made of: Snakemake compares it with

@@ -1,7 +1,7 @@
 """Every name that a definition may use, and where the thing behind it lives. Imports no torch, so that the driver can read it.
 
 To add a learning rule, a model or an attack, write it where its kind lives and add its line here: the definition format, the
-workflow, the report and the contract tests follow from the line.
+workflow, the report and the contract tests follow from the line. So they do of what installed packages add (`bionas.plugins`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
+
+from bionas import plugins
+from bionas.entries import BUDGETS
+from bionas.entries import Attack as Attack
+from bionas.entries import Searcher as Searcher
 
 RULES = {
     "bp": "bionas.rules.table:BP",
@@ -47,14 +50,6 @@ SPEED = {
 }
 
 
-@dataclass(frozen=True)
-class Searcher:
-    """One search method: its module (`NONE`, `MIXES`, `Settings`, `prepare`, `search`), and the settings that are its alone."""
-
-    module: str
-    settings: tuple[str, ...]
-
-
 SEARCHERS = {
     "darts": Searcher("bionas.search.darts", ("alpha_lr", "alpha_weight_decay")),
     "eg": Searcher(
@@ -74,10 +69,8 @@ SEARCHERS = {
             "genotype_of",
         ),
     ),
-    "random": Searcher("bionas.search.random", ("candidates",)),
+    "random": Searcher("bionas.search.random", ("candidates",), mixes=False),
 }
-# Random search again, with as many epochs as make the multiply-adds of DARTS: a path costs about a twentieth of the mixture.
-METHODS = (*SEARCHERS, "random-work")
 
 # What a cell is trained as, beside under a single rule: as searched, and the controls, which are trained like it.
 ASSIGNMENTS = ("searched", "shuffled", "uninformed", "random")
@@ -86,23 +79,6 @@ GENOTYPES = ("biodarts", "darts_v1", "darts_v2")  # published; bionas.space.PUBL
 
 GRADIENTS = ("rule", "true")
 PRESETS = ("paper", "standard")
-
-
-@dataclass(frozen=True)
-class Attack:
-    """One attack: where it lives, what it is, and its parameters by preset (images in [0, 1])."""
-
-    target: str
-    norm: str  # in which its budget is counted: linf, l2, or l0 (pixels)
-    source: str  # who proposes it here
-    uses_gradient: bool = True
-    minimal: bool = False  # looks for the nearest wrong image; judged by its distance against `budget`
-    targets: bool = False  # has a targeted form: parameter `targeted`
-    paper: dict[str, Any] | None = None  # paper §3.5; None where it has no such attack, and `standard` is taken
-    standard: dict[str, Any] = field(default_factory=dict)  # 8/255 throughout, steps that can cross the ball
-    more: tuple[str, ...] = ()  # parameters that no preset names
-    fixed: dict[str, Any] = field(default_factory=dict)  # what makes it this attack and no other of its target
-    classes: int = 2  # that its loss needs
 
 
 _PAPER, _AUTO = "paper §3.5", "AutoAttack (Croce & Hein 2020)"
@@ -202,6 +178,17 @@ ATTACKS = {
 ANALYSES = {name: f"bionas.analyses:{name}" for name in ("weights", "alignment", "gradients")}
 TRACKED = ("alignment",)
 
+# What plugins add, behind ours.
+_SETTINGS = {name for searcher in SEARCHERS.values() for name in searcher.settings}
+RULES |= plugins.found("rules", (*RULES, *NETWORK_RULES, *ASSIGNMENTS))
+MODELS |= plugins.found("models", (*MODELS, *GENOTYPES))
+ATTACKS |= plugins.found("attacks", ATTACKS, Attack, lambda attack: attack.mistakes(KINDS))
+_SEARCHERS = plugins.found("searchers", SEARCHERS, Searcher, lambda searcher: searcher.mistakes(_SETTINGS))
+
+# Random search again, with as many epochs as make the multiply-adds of DARTS: a path costs about a twentieth of the mixture.
+METHODS = (*SEARCHERS, "random-work", *_SEARCHERS)
+SEARCHERS |= _SEARCHERS
+
 
 def parameters(attack: str, preset: str, **overrides: Any) -> dict[str, Any]:
     """Return an attack's parameters: a preset's, but for what is said otherwise. Raises ValueError for what does not exist or fit."""
@@ -209,8 +196,9 @@ def parameters(attack: str, preset: str, **overrides: Any) -> dict[str, Any]:
     preset = choose("preset", preset, PRESETS)
     chosen = spec.standard if preset == "standard" or spec.paper is None else spec.paper
     known = dict.fromkeys([*(spec.paper or {}), *spec.standard, *spec.more, *(["targeted"] if spec.targets else [])])
+    kinds = {**KINDS, **spec.kinds}
     for key, value in overrides.items():
-        kind = KINDS[choose(f"{attack}: parameter", key, known)]
+        kind = kinds[choose(f"{attack}: parameter", key, known)]
         if isinstance(kind, tuple):
             choose(f"{attack}: {key}", value, kind)
         elif kind is bool:
@@ -221,13 +209,14 @@ def parameters(attack: str, preset: str, **overrides: Any) -> dict[str, Any]:
             fits, what = type(value) in (int, float) and 0 <= value < math.inf, "a number, 0 or more"
         if not isinstance(kind, tuple) and not fits:
             raise ValueError(f"{attack}: {key}: {value!r} does not fit; allowed: {what}")
-    return chosen | {key: float(value) if KINDS[key] is float else value for key, value in overrides.items()}
+    return chosen | {key: float(value) if kinds[key] is float else value for key, value in overrides.items()}
 
 
-def budget(attack: str, parameters: Mapping[str, Any]) -> tuple[str, float]:
-    """Return how far an attack may go: the norm, and the size in that norm."""
-    size = next(parameters[key] for key in ("budget", "eps", "pixels") if key in parameters)
-    return str(parameters.get("norm", ATTACKS[attack].norm)).lower(), float(size)
+def budget(attack: str, parameters: Mapping[str, Any], norm: str = "unknown") -> tuple[str, float]:
+    """Return how far an attack may go: the norm, and the size in that norm. One that is not known here is in `norm`."""
+    size = next(parameters[key] for key in BUDGETS if key in parameters)
+    norm = parameters.get("norm") or (ATTACKS[attack].norm if attack in ATTACKS else norm)
+    return str(norm).lower(), float(size)
 
 
 def label(attack: str, preset: str, overrides: Mapping[str, Any]) -> str:
@@ -260,6 +249,5 @@ def choose(what: str, name: object, allowed: Collection[str]) -> str:
 
 
 def load(target: str) -> Any:
-    """Import what `module:attribute` names."""
-    module, _, attribute = target.partition(":")
-    return getattr(import_module(module), attribute)
+    """Import what `module:attribute` names, or a module."""
+    return plugins.load(target)

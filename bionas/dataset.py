@@ -42,6 +42,7 @@ class Dataset:
     checksum: str  # of the raw data
     mean: tuple[float, ...] = ()  # per channel, of training images in [0, 1]; `write` fills it in
     std: tuple[float, ...] = ()
+    plugin: str = ""  # package and version of the plugin that made it, if one did
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -62,6 +63,7 @@ class Streamed:
     augment: Augment
     source: str
     checksum: str
+    plugin: str = ""
 
 
 def statistics(counts: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -94,6 +96,8 @@ def write(path: Path, data: Dataset | Streamed) -> dict[str, tuple[int, ...]]:
         mean, std = statistics(counts)
         file.attrs.update(format=FORMAT, name=data.name, source=data.source, checksum=data.checksum)
         file.attrs.update(mean=mean, std=std, augment=json.dumps(asdict(data.augment)), classes=list(data.classes))
+        if data.plugin:
+            file.attrs["plugin"] = data.plugin
         return {split: file[f"{split}/images"].shape for split in SPLITS}
 
 
@@ -118,6 +122,7 @@ def read(path: Path) -> Dataset:
                 checksum=file.attrs["checksum"],
                 mean=tuple(file.attrs["mean"].tolist()),
                 std=tuple(file.attrs["std"].tolist()),
+                plugin=file.attrs.get("plugin", ""),
             )
     except (OSError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a readable data set file ({_first_line(error)}); {remedy}") from error

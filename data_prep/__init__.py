@@ -1,7 +1,7 @@
 """Raw files → data/<name>.h5, once a data set. One file per source.
 
 To add a data set, write a module with a function of the raw folder that returns a `bionas.dataset.Dataset`, or a `Streamed` one, and
-add its line here.
+add its line here. What installed packages add is there, too (`bionas.plugins`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bionas import catalog
+from bionas import catalog, plugins
+from bionas.entries import DataSet
 
 DATASETS = {
     "digits": "data_prep.digits:prepare",
@@ -40,6 +41,9 @@ SIZES = {  # so that a plan can say what it costs before anything is prepared
     "imagenet16_120": Size(151_700, 6_000, 3, 16, 120),
     "imagenet16_120_xtest": Size(151_700, 3_000, 3, 16, 120),
 }
+for _name, _added in plugins.found("datasets", DATASETS, DataSet, DataSet.mistakes).items():  # what plugins add, behind ours
+    DATASETS[_name] = _added.target
+    SIZES[_name] = Size(_added.train, _added.test, _added.channels, _added.side, _added.classes)
 FORM = "NAME[-SIDEpx][-rgb][-nIMAGES]"
 
 

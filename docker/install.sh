@@ -1,6 +1,6 @@
 #!/bin/sh
 # What is in the image, whoever builds it: docker/Dockerfile and docker/bionas.def both run this, as root, on a bare Debian 12.
-# /build holds pyproject.toml and constraints.txt.
+# /build holds pyproject.toml, constraints.txt and plugins.txt.
 set -eu
 
 # git names the commit in a run's provenance. Debian's security updates are wanted, so no versions.
@@ -20,4 +20,7 @@ pip install --no-cache-dir --constraint /build/constraints.txt --requirement /bu
 grep '^biotorch' /build/all.txt > /build/biotorch.txt
 pip install --no-cache-dir --constraint /build/constraints.txt --use-pep517 --no-deps --requirement /build/biotorch.txt
 sed -i -E '/^Requires-Dist: (ipykernel|jupyter)$/d' /opt/bionas/lib/python3*/site-packages/biotorch-*.dist-info/METADATA
+
+# Plugins need our code no more than torch does: they leave it out of their requirements.
+pip install --no-cache-dir --constraint /build/constraints.txt --requirement /build/plugins.txt
 pip check

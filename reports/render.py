@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,13 @@ from bionas.files import replacing
 from reports.numbers import tables
 from reports.page.page import render
 
+MOST = 4  # processes
 METRICS = (".h5", ".xz")  # what metrics files are called, and no page
+
+
+def _read(paths: list[Path]) -> tables.Results:
+    idle = int((os.cpu_count() or 1) - os.getloadavg()[0])
+    return tables.read(*paths, processes=min(max(idle, 1), MOST))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     inputs = [*args.metrics, *args.against]
     if args.out.suffix in METRICS or args.out.resolve() in [path.resolve() for path in inputs]:
         raise ValueError(f"{args.out}: would replace metrics by their report; allowed: the page to write, as the last argument")
-    page = render(tables.read(*args.metrics), tables.read(*args.against) if args.against else None)
+    page = render(_read(args.metrics), _read(args.against) if args.against else None)
     with replacing(args.out) as partial:
         partial.write_text(page, encoding="utf-8")
     print(f"{args.out}: {len(page.encode()) / 1024:.0f} KiB, open it in a browser")

@@ -2,20 +2,22 @@
 
 The files are found by reading, not by running: every import of the stage's entry module, and of what that imports, inside functions,
 too, and what the run names in the catalog. Comments, docstrings and formatting do not count. It says that something was edited, not
-that a number moved: `python -m suite.confirm` tells. Packages of others are not in it; a run's provenance has their versions.
+that a number moved: `python -m suite.confirm` tells. Of plugins, those that a run uses are in it. Other packages are not; a run's
+provenance has their versions.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bionas import catalog
+from bionas import catalog, plugins
 
 ROOT = Path(__file__).parents[1]
 OURS = ("bionas", "data_prep", "reports", "suite")
@@ -36,15 +38,27 @@ def of(stage: str, params: Mapping[str, Any], root: Path = ROOT) -> str:
 
 def roots(stage: str, params: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the modules by which a run's code is reached: its entry, and what it loads by a name in the catalog."""
-    targets = [ENTRIES[stage], *catalog.RULES.values(), *catalog.NETWORK_RULES.values()]
+    needs = params.get("plugins", {})
+
+    def mine(kind: str, names: Iterable[str]) -> list[str]:
+        """Leave out what plugins add that the run does not use."""
+        return [name for name in names if plugins.package(kind, name) in ("", *needs)]
+
+    targets = [ENTRIES[stage], *(catalog.RULES[name] for name in mine("rules", catalog.RULES)), *catalog.NETWORK_RULES.values()]
     if stage == "search":
         targets.append(catalog.searcher(params["method"]).module)
     elif params["network"] in catalog.MODELS:
         targets.append(catalog.MODELS[params["network"]])
     if stage == "evaluation":
-        targets += [*(attack.target for attack in catalog.ATTACKS.values()), *catalog.ANALYSES.values()]
+        targets += [*(catalog.ATTACKS[name].target for name in mine("attacks", catalog.ATTACKS)), *catalog.ANALYSES.values()]
     targets += [catalog.ANALYSES[name] for name in params.get("track", ())]
+    targets += plugins.entries(needs, {"search": "searchers", "evaluation": "attacks"}.get(stage, ""))
     return tuple(sorted({_module(target) for target in targets}))
+
+
+def attacked(trial: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `of` and `roots` take of an evaluation: its trial's parameters, with the plugins of both."""
+    return {**trial, "plugins": {**trial.get("plugins", {}), **evaluation.get("plugins", {})}}
 
 
 def fingerprint(roots: Iterable[str], root: Path = ROOT) -> str:
@@ -61,11 +75,12 @@ def files(roots: Iterable[str], root: Path = ROOT) -> dict[str, str]:
     waiting = list(roots)
     while waiting:
         name = waiting.pop()
-        if name in found or name.partition(".")[0] not in OURS:
+        top = name.partition(".")[0]
+        folder = root if top in OURS else _folder(top)
+        if name in found or folder is None:
             continue
-        path = next(
-            (p for p in (root / f"{name.replace('.', '/')}.py", root / name.replace(".", "/") / "__init__.py") if p.is_file()), None
-        )
+        where = folder / name.replace(".", "/")
+        path = next((p for p in (where.with_suffix(".py"), where / "__init__.py") if p.is_file()), None)
         if path:  # else it is something in a module: `from module import something`
             status = path.stat()
             found[name], imports = _read(name, path, status.st_mtime_ns, status.st_size)
@@ -76,6 +91,16 @@ def files(roots: Iterable[str], root: Path = ROOT) -> dict[str, str]:
 def joined(*fingerprints: str) -> str:
     """Return the fingerprint of a run to which several codes have added."""
     return "+".join(dict.fromkeys(part for fingerprint in fingerprints for part in fingerprint.split("+")))
+
+
+@cache
+def _folder(top: str) -> Path | None:
+    """Return where a plugin's package or module lies; nothing for those of others."""
+    spec = importlib.util.find_spec(top) if top in plugins.tops() else None
+    if spec is None:
+        return None
+    inside = next(iter(spec.submodule_search_locations or ()), None)
+    return Path(inside or spec.origin or "").parent
 
 
 @cache

@@ -70,7 +70,10 @@ class SearchData:
 
 @dataclass
 class SearchState:
-    """The whole state of a search: what a checkpoint holds. `extra` is the method's own, in plain types and tensors."""
+    """The whole state of a search: what a checkpoint holds. `extra` is the method's own, in plain types and tensors.
+
+    Of `extra`, `log` is recorded, a dictionary of columns, and `best`, one of `genotype` and `accuracy`, where a method has them.
+    """
 
     supernet: Supernet
     optimiser: SGD

@@ -29,7 +29,8 @@ def needed(
 
     In float32, of tensors: what CUDA and its libraries take for themselves comes on top.
     """
-    net = Supernet(SearchSpace(*space), in_channels, num_classes, channels, cells, nodes, recompute=recompute).to("meta")
+    with torch.device("meta"):  # from the start: drawing the feedback of a wide supernet takes seconds
+        net = Supernet(SearchSpace(*space), in_channels, num_classes, channels, cells, nodes, recompute=recompute)
     images = torch.empty(batch_size, in_channels, side, side, device="meta")
     labels = torch.empty(batch_size, dtype=torch.int64, device="meta")
     settings = WeightSettings(1, batch_size, lr=0.1, lr_min=0.0, momentum=0.9, nesterov=True, weight_decay=3e-4, grad_clip=5.0)

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bionas import catalog, dataset
+from bionas import catalog, dataset, plugins
 from data_prep import DATASETS, SIZES, digits, fashion_mnist, files, variant
 from data_prep.__main__ import main
 
@@ -199,10 +199,15 @@ def test_command_line_refuses_an_unknown_name_in_one_line():
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "did you mean 'digits'" in done.stderr
 
 
-def test_digits_are_planned_as_they_are():
-    content = digits.prepare(Path())
-    size = SIZES["digits"]
-    assert (len(content.train_images), len(content.test_images)) == (size.train, size.test) and size.train + size.test == 1_797
+def test_there_are_1797_digits():
+    assert SIZES["digits"].train + SIZES["digits"].test == 1_797
+
+
+@pytest.mark.parametrize("name", ["digits", *(name for name in DATASETS if plugins.package("datasets", name))])
+def test_what_is_not_downloaded_is_planned_as_it_is(name, tmp_path):
+    content = catalog.load(DATASETS[name])(tmp_path)
+    size = SIZES[name]
+    assert (len(content.train_images), len(content.test_images)) == (size.train, size.test)
     assert content.train_images.shape[1:] == (size.channels, size.side, size.side) and len(content.classes) == size.classes
 
 

@@ -14,7 +14,7 @@ from reports.charts.curves import folded
 from reports.charts.lines import SHORT, Axis, Line, multiples, over_seeds, powers
 from reports.charts.style import HERE, Series, coloured, looks, quantity, rule_shape, shade, shaped, tips
 from reports.numbers.analyses import Arrays, Row, stored
-from reports.numbers.names import RULES, spell
+from reports.numbers.names import ordered, spell
 from reports.numbers.tables import Block, Variant
 
 SHOWN = 0.999  # of the weights that lie within the figure
@@ -31,7 +31,7 @@ def distributions(block: Block) -> Markup:
     by_rule = [
         _density(look.name, Series(spell(rule), shade(rule)), edges, reach, [a["histogram"][a["rules"] == rule].sum(0) for a in networks])
         for look, networks in mixed
-        for rule in RULES
+        for rule in ordered(str(rule) for _, networks in mixed for arrays in networks for rule in arrays["rules"])
     ]
     x, y = Axis("weight", "weight"), Axis("weight", "density", "log")
     title = f"Distribution of weights, {block.dataset}, {block.network}"
@@ -53,7 +53,7 @@ def layers(block: Block) -> Markup:
             row: Drawn = {"panel": look.name, "series": look.name, "kind": spell(rule), "layer": i + 1, "name": str(layer)}
             rows.append(row | {f"q{round(100 * q)}": float(quantile[q][i]) for q in quantile})
         panels.append((look.name, f"{len(arrays['names'])} layers"))
-    rules = [rule for rule in RULES if any(rule in arrays["rules"] for _, arrays in found)]
+    rules = ordered(str(rule) for _, arrays in found for rule in arrays["rules"])
     kinds = [Series(spell(rule), shade(rule), (), rule_shape(rule)) for rule in rules]
     spec = _spread(kinds)
     drawn = [Panel(name, words, spec, {"panel": name}, name) for name, words in panels]

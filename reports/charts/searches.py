@@ -56,8 +56,8 @@ def alphas(groups: Sequence[SearchGroup]) -> Markup:
     for group, label in _labelled(groups):
         runs = [run for run in group.runs.values() if "alphas/candidates" in run.arrays]
         rules = [_rules(run) for run in runs]
-        for rule in (*RULES, WEIGHTLESS):
-            look = Series(spell(rule), shade(rule), rule_dash(rule)) if rule in RULES else Series(WEIGHTLESS, MUTED)
+        for rule in dict.fromkeys([*RULES, *group.rule_set, WEIGHTLESS]):  # one that the catalog lost, too
+            look = Series(WEIGHTLESS, MUTED) if rule == WEIGHTLESS else Series(spell(rule), shade(rule), rule_dash(rule))
             for kind in NAMES:
                 shares = [_weight(run.arrays[f"alphas/{kind}"], mine == rule) for run, mine in zip(runs, rules, strict=True)]
                 shares = [share for share in shares if len(share)]
@@ -85,7 +85,8 @@ def leaders(groups: Sequence[SearchGroup]) -> Markup:
             rows += found
             words = f"{len({row['edge'] for row in found})} edges over epochs"
             panels.append((panel, words))
-    series = [Series(spell(rule), shade(rule), (), "square") for rule in RULES] + [Series(WEIGHTLESS, MUTED, (), "square")]
+    known = dict.fromkeys([*RULES, *(rule for group in groups for rule in group.rule_set)])
+    series = [Series(spell(rule), shade(rule), (), "square") for rule in known] + [Series(WEIGHTLESS, MUTED, (), "square")]
     series = [one for one in series if any(row["series"] == one.name for row in rows)]
     spec = _edges(series, max((int(row["edge"]) for row in rows), default=1))
     drawn = [Panel(panel, words, spec, {"panel": panel}) for panel, words in panels]

@@ -35,8 +35,8 @@ class Budget:
     size: float
 
     @classmethod
-    def of(cls, attack: str, parameters: Mapping[str, Any]) -> Budget:
-        norm, size = catalog.budget(attack, parameters)
+    def of(cls, attack: str, parameters: Mapping[str, Any], norm: str = "unknown") -> Budget:
+        norm, size = catalog.budget(attack, parameters, norm)
         return cls(norm, float(f"{size:.3g}"))
 
     def allows(self, other: Budget) -> bool:
@@ -74,7 +74,7 @@ def metric_in_full(name: str, planned: Mapping[str, Mapping[str, Any]]) -> str:
     known = one and planned.get(one[1])
     if not one or not known:
         return FULL.get(name) or metric_words(name).replace("worst case", "worst-case accuracy")
-    return f"robust accuracy, {one[1]} ({Budget.of(known['attack'], known['parameters']).words}) {way_words(one[2])}"
+    return f"robust accuracy, {one[1]} ({_budget(known).words}) {way_words(one[2])}"
 
 
 def way_words(way: str) -> str:
@@ -91,6 +91,7 @@ class Attack:
     parameters: Mapping[str, Any] = field(compare=False)
     ways: tuple[str, ...] = field(compare=False)
     budget: Budget = field(compare=False)
+    spec: catalog.Attack = field(compare=False)
 
     @property
     def words(self) -> str:
@@ -100,13 +101,13 @@ class Attack:
     @property
     def minimal(self) -> bool:
         """Whether it looks for the nearest wrong image."""
-        return catalog.ATTACKS[self.name].minimal
+        return self.spec.minimal
 
     @property
     def source(self) -> str:
         """Who proposes it, and whether with these parameters."""
-        known = dict(self.parameters) == catalog.parameters(self.name, "paper")
-        return catalog.ATTACKS[self.name].source + ("" if known else "; parameters ours")
+        known = not self.spec.target or dict(self.parameters) == (self.spec.standard if self.spec.paper is None else self.spec.paper)
+        return self.spec.source + ("" if known else "; parameters ours")
 
     @property
     def settings(self) -> str:
@@ -132,14 +133,24 @@ class Attack:
         return steps > 1 and steps * step >= self.budget.size and not self.parameters.get("targeted")
 
 
+def _spec(one: Mapping[str, Any]) -> catalog.Attack:
+    """Return what the catalog says of an attack; of one that it lost, such as a plugin's that is not installed, what its run says."""
+    lost = catalog.Attack("", one.get("norm", "unknown"), one.get("source", "not known here"), minimal=one.get("minimal", False))
+    return catalog.ATTACKS.get(one["attack"], lost)
+
+
+def _budget(one: Mapping[str, Any]) -> Budget:
+    return Budget.of(one["attack"], one["parameters"], _spec(one).norm)
+
+
 def attacks(results: Results) -> tuple[Attack, ...]:
-    """Return every attack of the plan, as the catalog has them."""
-    found = []
-    for label, one in results.attacks.items():
-        name = catalog.choose(f"attack of {label}", one["attack"], catalog.ATTACKS)
-        found.append(Attack(label, name, one["parameters"], tuple(one["gradients"]), Budget.of(name, one["parameters"])))
-    order = list(catalog.ATTACKS)
-    return tuple(sorted(found, key=lambda attack: (order.index(attack.name), attack.budget, attack.label)))  # files keep none
+    """Return every attack of the plan, as the catalog has them; of one that it lost, as the run says."""
+    found = [
+        Attack(label, one["attack"], one["parameters"], tuple(one["gradients"]), _budget(one), _spec(one))
+        for label, one in results.attacks.items()
+    ]
+    order = {name: i for i, name in enumerate(catalog.ATTACKS)}
+    return tuple(sorted(found, key=lambda attack: (order.get(attack.name, len(order)), attack.budget, attack.label)))  # files keep none
 
 
 def curves(found: Iterable[Attack]) -> list[tuple[Attack, ...]]:
@@ -161,8 +172,7 @@ def budgets(found: Sequence[Attack]) -> tuple[list[Budget], list[Budget]]:
 
 
 def _preset(attack: Attack) -> bool:
-    spec = catalog.ATTACKS[attack.name]
-    return attack.parameters["eps"] in [(preset or {}).get("eps") for preset in (spec.paper, spec.standard)]
+    return attack.parameters["eps"] in [(preset or {}).get("eps") for preset in (attack.spec.paper, attack.spec.standard)]
 
 
 @dataclass(frozen=True)

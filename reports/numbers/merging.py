@@ -56,14 +56,14 @@ class Part:
         return " and ".join(source.name for source in self.sources)
 
 
-def read(paths: Sequence[Path]) -> Part:
+def read(paths: Sequence[Path], processes: int = 1) -> Part:
     """Read metrics files and join them. Raises ValueError, with the path, if one is none, and for files that are not to be joined."""
     seen: dict[Path, Path] = {}
     for path in paths:
         if path.resolve() in seen:
             raise ValueError(f"{path}: stands twice; allowed: each file once")
         seen[path.resolve()] = path
-    parts = {path: _load(path) for path in paths}
+    parts = {path: _load(path, processes) for path in paths}
     return _join([parts[path] for path in sorted(paths, key=lambda path: (parts[path].sources[0].seeds, _content(path)))])
 
 
@@ -72,7 +72,7 @@ def _content(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load(path: Path) -> Part:
+def _load(path: Path, processes: int) -> Part:
     with store.opened(path) as file:
         if "plan" not in file:
             raise ValueError(f"{path}: not a metrics file; make one with python -m suite.collect")
@@ -80,8 +80,9 @@ def _load(path: Path) -> Part:
         definition, verdict = file["definition"].asstr()[()], json.loads(file["verdict"].asstr()[()])
         missing = json.loads(file["missing"].asstr()[()]) if "missing" in file else []
         other_code = json.loads(file["provenance/other_code"].asstr()[()]) if "provenance/other_code" in file else {}
-        runs = store.runs(file)
-        digests = {place: store.digest_of_run(run) for place, run in runs.items()}
+    found = store.digested(path, processes)
+    runs = {place: run for place, (run, _) in found.items()}
+    digests = {place: digest for place, (_, digest) in found.items()}
     if any(isinstance(trial["evaluation"]["attacks"], list) for trial in plan["trials"] if trial["evaluation"]):
         raise ValueError(f"{path}: its attacks are written as an earlier version did; run the workflow again")
     ran = {run.id for run in runs.values()}

@@ -18,12 +18,19 @@ def rules() -> tuple[str, ...]:
 
 RULES = rules()
 
+
+def ordered(found: Iterable[str], first: str = "") -> list[str]:
+    """Return rules in the order of tables, but for a `first` one; those that the catalog does not know are last."""
+    known = {rule: i for i, rule in enumerate(dict.fromkeys([first, *RULES]))}
+    return sorted(dict.fromkeys(found), key=lambda rule: (known.get(rule, len(known)), rule))
+
+
 # Okabe and Ito's colours, told apart by colour-blind readers, too. Rules take them from the front, rules of whole networks from the back.
 PALETTE = ("#4b5563", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#7a5195", "#56b4e9")
 COLOURS = {rule: PALETTE[i % len(PALETTE)] for i, rule in enumerate(catalog.RULES)}
 COLOURS |= {rule: PALETTE[-1 - i % len(PALETTE)] for i, rule in enumerate(catalog.NETWORK_RULES)}
 COLOURS |= {"searched": "#1f2933", "shuffled": "#9aa5b1", "uninformed": "#b8a9c9", "random": "#8c6d46"}
-SPARE = "#e69f00"
+SPARE = "#8a8178"  # of a rule that is not known here, as of a plugin that is not installed
 
 NETWORKS = {"resnet20": "ResNet-20", "resnet56": "ResNet-56", "lenet": "LeNet"}  # as papers have them; every other keeps its name
 AS = {

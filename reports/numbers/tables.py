@@ -274,9 +274,12 @@ class Results:
         return found
 
 
-def read(*paths: Path) -> Results:
-    """Read a metrics file, or several of one definition as one. Raises ValueError, with the path, if one is none, or not of it."""
-    part = merging.read(paths)
+def read(*paths: Path, processes: int = 1) -> Results:
+    """Read a metrics file, or several of one definition as one. Raises ValueError, with the path, if one is none, or not of it.
+
+    Very many runs are read by so many processes.
+    """
+    part = merging.read(paths, processes)
     plan, runs = part.plan, part.runs
     blocks: dict[tuple[str, str], list[Variant]] = {}
     same: tuple[str, ...] = ("dataset", "network", "parent", "rules", "settings", "protocols", "overrides")

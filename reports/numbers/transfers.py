@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from reports.numbers.names import RULES
+from reports.numbers.names import ordered
 from reports.numbers.statistics import Summary
 from reports.numbers.tables import Block, Variant
 
-ORDER = ("bp", *(rule for rule in RULES if rule != "bp"))
-TRANSFER = re.compile(rf"robust_accuracy_(.+)_from-({'|'.join(ORDER)})")
+TRANSFER = re.compile(r"robust_accuracy_(.+)_from-([a-z0-9_]+)")
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ def transfers(block: Block) -> list[Transfer]:
                     sources = found.setdefault(match[1], [])
                     if match[2] not in sources:
                         sources.append(match[2])
-    ordered = {attack: sorted(sources, key=ORDER.index) for attack, sources in found.items()}
-    return [Transfer(attack, tuple(sources), tuple(_transferred(block, attack, sources))) for attack, sources in ordered.items()]
+    by_rule = {attack: ordered(sources, first="bp") for attack, sources in found.items()}
+    return [Transfer(attack, tuple(sources), tuple(_transferred(block, attack, sources))) for attack, sources in by_rule.items()]
 
 
 def _transferred(block: Block, attack: str, sources: list[str]) -> Iterator[tuple[Variant, tuple[Summary, ...]]]:

@@ -33,7 +33,7 @@ from reports.numbers import (
 from reports.page import assets, long
 
 HERE = Path(__file__).parent
-GENOTYPES = 100  # that are drawn
+GENOTYPES = 60  # that are drawn
 
 
 def render(results: tables.Results, before: tables.Results | None = None) -> str:
@@ -108,7 +108,7 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
 
 
 def _drawn(results: tables.Results) -> tuple[list[tuple[tables.SearchGroup, dict[int, Any]]], int]:
-    """Return each search's genotypes by seed, and how many are left out: beyond some hundred, searches show that of their first seed."""
+    """Return each search's genotypes by seed, and how many are left out: beyond some, searches show that of their first seed."""
     found = [(group, cells) for group in results.searches if (cells := group.genotypes())]
     total = sum(len(cells) for _, cells in found)
     if total > GENOTYPES:

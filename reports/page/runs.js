@@ -16,7 +16,7 @@
       const text = column.texts[i];
       return { column, dataset, text, textContent: column.rules?.[text]?.[0] ?? text };
     });
-    return { cells, get textContent() { return cells.map((cell) => cell.textContent).join(" "); } };
+    return { cells, textContent: cells.filter((cell) => cell.column.kind !== "command").map((cell) => cell.textContent).join(" ") }; // what is searched
   };
   const shown = ({ column, text, textContent }) => {
     const { make } = window.reportTables;

@@ -125,7 +125,7 @@
         layout: { topStart: null, topEnd: null, bottomStart: rows.length > PAGED ? "info" : null, bottomEnd: rows.length > PAGED ? "paging" : null },
         columns: this.columns.map(({ numeric }, i) => ({
           type: numeric && rows.every((row) => "order" in row.cells[i].dataset) ? "measured" : "words",
-          ...(packed && { data: (row, kind) => (kind === "display" ? packed.shown(row.cells[i]) : row.cells[i].dataset.order ?? escaped(row.cells[i].textContent)), className: packed.names[i] }),
+          ...(packed && { data: (row, kind) => (kind === "display" ? packed.shown(row.cells[i]) : kind === "filter" ? "" : row.cells[i].dataset.order ?? escaped(row.cells[i].textContent)), className: packed.names[i] }),
         })),
         ...(packed && { data: packed.rows, deferRender: true }),
         language: { zeroRecords: "No row is left by these filters", emptyTable: "None" },

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from reports import render
-from reports.numbers import compare, tables
+from reports.numbers import compare, pairing, tables
 from reports.tests.test_merging import as_file, change, networks, plan_of, split
 from reports.tests.test_reports import EVIL, metrics, retrained, search, trial
 from suite import store
@@ -118,7 +118,7 @@ def test_numbers_are_the_same_to_the_bit_or_not_at_all():
     run = store.Run(
         "train", "x", {}, "ok", {"a": float("nan"), "b": 1.0, "c": "text"}, {"d": np.array([1.0, np.nan]), "e": np.array(["f"], object)}
     )
-    assert compare.same_numbers(run, replace(run, id="y", params={"threads": 4}, provenance={"commit": "z"}, timings={"seconds": 1}))
+    assert pairing.same_numbers(run, replace(run, id="y", params={"threads": 4}, provenance={"commit": "z"}, timings={"seconds": 1}))
     for other in (
         replace(run, status="diverged"),
         replace(run, metrics={**run.metrics, "b": 1.0000000000000002}),
@@ -127,7 +127,7 @@ def test_numbers_are_the_same_to_the_bit_or_not_at_all():
         replace(run, arrays={**run.arrays, "d": np.array([1.0, 2.0])}),
         replace(run, arrays={**run.arrays, "e": np.array(["g"], object)}),
     ):
-        assert not compare.same_numbers(run, other)
+        assert not pairing.same_numbers(run, other)
 
 
 def changed(trials, suffix="f", **settings):

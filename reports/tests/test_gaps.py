@@ -165,3 +165,29 @@ def test_an_added_attack_is_credited_to_whoever_the_catalog_says(metrics, monkey
     assert re.search(r"mine@standard ε = 8/255 in L∞ steps 10 Doe 2031 ", page)
     assert "paper §3.5" not in page.partition("Attack by attack")[2].partition("Learning curves")[0]
     assert "Attacks that count: mine@standard (ε = 8/255 in L∞)." in page
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"norm": "linf", "source": "Doe 2031", "minimal": False}, r"gone ε = 8/255 in L∞ steps 10 Doe 2031 "),  # a plugin's
+        ({}, r"gone ε = 8/255 in unknown steps 10 not known here "),
+    ],
+)
+def test_an_attack_that_the_catalog_does_not_know_is_shown_as_its_run_says(metrics, said, words):
+    gone = {"gone": {"attack": "gone", "parameters": {"eps": 8 / 255, "steps": 10}, "gradients": ["rule"], **said}}
+    page = text(
+        page_of(
+            metrics([network("fa", 0, {**gone, **attack("fgsm", "rule")}, {"gone/rule": left(3, 20), "fgsm@standard/rule": left(4, 20)})])
+        )
+    )
+    assert re.search(words, page)
+    assert page.index("fgsm@standard ε") < page.index("gone ε")  # behind those that are known
+
+
+def test_a_rule_that_the_catalog_does_not_know_has_its_name_a_colour_of_no_other_and_the_last_place(metrics):
+    page = page_of(metrics([trial("bp", 0, 1.0), trial("gone", 0, 4.0)]))
+    assert "gone" in page and names.colour("gone") not in names.COLOURS.values()
+    assert (
+        names.spell("gone") == "gone" and names.colour("gone") == names.colour("lost") and names.ordered(["gone", "bp", "fa"])[-1] == "gone"
+    )

@@ -82,7 +82,7 @@ def _attack(name: str) -> dict[str, Any]:
     known = dict.fromkeys([*(spec.paper or {}), *spec.standard, *spec.more, *(["targeted"] if spec.targets else [])])
     given: dict[str, Any] = {"name": {"const": name}}
     for key in known:
-        one = _kind(catalog.KINDS[key])
+        one = _kind({**catalog.KINDS, **spec.kinds}[key])
         given[key] = {"anyOf": [one, {"type": "array", "minItems": 1, "items": one}]}
     return {"type": "object", "required": ["name"], "additionalProperties": False, "properties": given}
 

@@ -25,8 +25,12 @@ TYPES = {
 
 
 def importance(error: ValidationError) -> tuple[int, list[str]]:
-    """Unknown keys first: a misspelt key also makes a required one missing."""
-    return (0 if error.validator == "additionalProperties" else 1, [str(part) for part in error.absolute_path])
+    """Unknown names first: a search method that is not here has settings that are not, either. Then unknown keys: a misspelt one also
+    makes a required one missing."""
+    return (
+        0 if "x-names" in error.schema else 1 if error.validator == "additionalProperties" else 2,
+        [str(part) for part in error.absolute_path],
+    )
 
 
 def line(error: ValidationError) -> str:

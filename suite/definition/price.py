@@ -62,18 +62,18 @@ def of_search(search: Search) -> Price:
     settings, images, size = search.settings, *_images(search.dataset)
     epochs, half = settings["epochs"], (settings["images"] or size.train) // 2
     steps = epochs * _batches(half, settings["batch_size"])
-    space = SearchSpace(search.rule_set, settings["space"], none=search.method.startswith("darts"))
     dimensions = (images, settings["channels"], settings["cells"])
-    if search.method.startswith("random"):
+    if not catalog.searcher(search.method).mixes:
         each = _mean_network(search.rule_set, settings["space"], False, settings["nodes"], *dimensions)
-        learned, judged = epochs * half, settings["candidates"] * half
-        looks = settings["candidates"] * _batches(half, settings["batch_size"])
+        ranked = settings.get("candidates", 0)
+        learned, judged = epochs * half, ranked * half
+        looks = ranked * _batches(half, settings["batch_size"])
     else:
-        each = cost.supernet(space, *dimensions, settings["nodes"])
+        each = _supernet(search.rule_set, settings["space"], search.method == "darts", settings["nodes"], *dimensions)
         learned, judged, looks = epochs * half, epochs * half, epochs * _batches(half, JUDGED)
-        if search.method.startswith("darts"):
+        if search.method == "darts":
             learned, steps = 2 * learned, 2 * steps  # α learns from as many
-        elif search.method.startswith("eg"):
+        elif search.method == "eg":
             a_generation = settings["population"] + 1  # the best one is looked at again
             an_epoch = settings["restarts"] * settings["generations"] * a_generation + 1
             looks += (epochs - settings["warmup"]) * an_epoch
@@ -172,8 +172,7 @@ def network(trial: Trial, parent: Search | None) -> tuple[Forward, int, tuple[st
     size = trial.settings["channels"], trial.settings["cells"]
     at_one_pixel = cost.Images(images.channels, 1, images.classes)  # a layer costs its weights there
     if parent is None:
-        genotype = PUBLISHED[trial.network]
-        return cost.network(genotype, images, *size), int(cost.network(genotype, at_one_pixel, *size).flops), ()
+        return _published(trial.network, images, *size), int(_published(trial.network, at_one_pixel, *size).flops), ()
     space = parent.rule_set, parent.settings["space"], False, parent.settings["nodes"]
     return _mean_network(*space, images, *size), int(_mean_network(*space, at_one_pixel, *size).flops), ()
 
@@ -181,6 +180,16 @@ def network(trial: Trial, parent: Search | None) -> tuple[Forward, int, tuple[st
 @cache
 def _mean_network(rules: tuple[str, ...], space: str, none: bool, nodes: int, images: cost.Images, channels: int, cells: int) -> Forward:
     return cost.mean_network(SearchSpace(rules, space, none=none), nodes, images, channels, cells)
+
+
+@cache
+def _published(name: str, images: cost.Images, channels: int, cells: int) -> Forward:
+    return cost.network(PUBLISHED[name], images, channels, cells)
+
+
+@cache
+def _supernet(rules: tuple[str, ...], space: str, none: bool, nodes: int, images: cost.Images, channels: int, cells: int) -> Forward:
+    return cost.supernet(SearchSpace(rules, space, none=none), images, channels, cells, nodes)
 
 
 def _batches(images: int, size: int) -> int:
@@ -197,18 +206,18 @@ def memory(searches: Mapping[str, Search]) -> tuple[Search, int, int] | None:
 
     Nothing without a search that mixes, since a path, as random search trains it, needs little; nor if all insist on a CPU.
     """
-    mixing = [search for search in searches.values() if not search.method.startswith("random") and search.device != "cpu"]
+    mixing = [search for search in searches.values() if catalog.searcher(search.method).mixes and search.device != "cpu"]
     if not mixing:
         return None
 
     def size(search: Search) -> int:
-        space, settings = SearchSpace(search.rule_set, search.settings["space"]), search.settings
-        each = cost.supernet(space, _images(search.dataset)[0], settings["channels"], settings["cells"], settings["nodes"])
+        settings, images = search.settings, _images(search.dataset)[0]
+        each = _supernet(search.rule_set, settings["space"], True, settings["nodes"], images, settings["channels"], settings["cells"])
         return int(settings["batch_size"] * each.flops)
 
     largest = max(mixing, key=size)
     settings, images = largest.settings, _images(largest.dataset)[0]
-    space = (largest.rule_set, settings["space"], largest.method.startswith("darts"))
+    space = (largest.rule_set, settings["space"], largest.method == "darts")
     shape = (images.channels, images.classes, images.side, settings["channels"], settings["cells"], settings["nodes"])
     needed = catalog.load("bionas.search.memory:needed")
     return largest, *(needed(space, *shape, settings["batch_size"], recompute) for recompute in (settings.get("recompute", False), True))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
-from bionas import catalog
+from bionas import catalog, plugins
 from suite.definition import schema
 
 BATCHES = 20  # of training images, by which gradients are analysed: of the size that the network learnt from
@@ -33,7 +33,11 @@ class Attacked:
 
     @property
     def params(self) -> dict[str, Any]:
-        return {"attack": self.name, "parameters": dict(self.parameters), "gradients": list(self.gradients)}
+        found: dict[str, Any] = {"attack": self.name, "parameters": dict(self.parameters), "gradients": list(self.gradients)}
+        if plugins.package("attacks", self.name):  # for reports where it is not installed
+            spec = catalog.ATTACKS[self.name]
+            found |= {"norm": spec.norm, "source": spec.source, "minimal": spec.minimal}
+        return found
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Evaluation:
     def params(self) -> dict[str, Any]:
         """Every parameter that shapes the numbers, those of the attacks themselves included; what few have, others have no key for."""
         some = {"analyses": list(self.analyses), "released": list(self.released), "sources": dict(self.sources)}
+        some["plugins"] = plugins.used(*(("attacks", attacked.name) for attacked in self.attacks))
         return {
             "attacks": {attacked.label: attacked.params for attacked in self.attacks},
             "images": self.images,
@@ -114,11 +119,13 @@ class Planned:
     threads: int
     protocols: tuple[str, ...]
     overrides: tuple[str, ...]  # settings in which the definition departs from its protocol
+    plugins: Mapping[str, str] = field(default_factory=dict)  # {package: version} of those that it uses something of
 
     @cached_property
     def params(self) -> dict[str, Any]:
         """Every parameter that shapes the numbers, and the id that they hash to."""
         fields = {name: getattr(self, name) for name in ("dataset", *self.OWN, "seed", "settings", "device", "threads")} | self.more
+        fields |= {"plugins": dict(self.plugins)} if self.plugins else {}
         shaping = json.loads(json.dumps({**fields, "settings": dict(self.settings), "numerics": NUMERICS}))
         return {"id": run_id(self.STAGE, shaping), **shaping}
 
@@ -155,7 +162,7 @@ class Search(Planned):
     @property
     def metrics(self) -> list[str]:
         """What `expect` may bound."""
-        return ["train_loss", "train_accuracy", "val_accuracy"] + (["val_loss"] if not self.method.startswith("random") else [])
+        return ["train_loss", "train_accuracy", "val_accuracy"] + (["val_loss"] if catalog.searcher(self.method).mixes else [])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,14 @@ from typing import Any
 import yaml
 
 import data_prep
-from bionas import catalog
+from bionas import catalog, plugins
 
 HERE = Path(__file__).parent
 
 
 @cache
 def schema() -> dict[str, Any]:
-    """Return the format with the catalog's names put in."""
+    """Return the format with the catalog's names put in, and the settings of search methods that plugins add."""
     names = {
         "datasets": list(data_prep.DATASETS),
         "protocols": list(protocols()),
@@ -33,6 +33,13 @@ def schema() -> dict[str, Any]:
     }
     raw = yaml.safe_load((HERE / "schema.yaml").read_text())
     sections = raw["properties"]
+    settings = sections["search"]["items"]["properties"]["settings"]["properties"]
+    for method, searcher in catalog.SEARCHERS.items():
+        for name, node in searcher.schema.items():
+            if name in settings:
+                raise ValueError(plugins.ADDED["searchers", method].said(f"setting {name!r} is there already; allowed: another name"))
+            default = float(node["default"]) if node.get("type") == "number" else node["default"]
+            settings[name] = {**node, "default": default, "description": f"{method} - {node['description']}"}
 
     def put_in(node: Any) -> Any:
         if isinstance(node, dict):

@@ -67,7 +67,7 @@ def check(benchmark: Benchmark) -> None:
                 _check_compiled(section, merged, benchmark)
         for i, search in enumerate(benchmark.searches):
             merged = {**protocol_settings(protocol, "search", "eg"), **search.settings}
-            if merged["warmup"] >= merged["epochs"] and any(method.startswith("eg") for method in search.methods):
+            if merged["warmup"] >= merged["epochs"] and "eg" in search.methods:
                 raise ValueError(f"search.{i}.settings.warmup: {merged['warmup']} epochs leave none of {merged['epochs']} to explore in")
     known = sorted({*benchmark.seeds, *(seed for protocol in benchmark.protocols for seed in protocol.seeds)})
     for attack in benchmark.attacks.each if benchmark.attacks else ():

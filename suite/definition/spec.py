@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import data_prep
-from bionas import catalog
+from bionas import catalog, plugins
 from suite.definition import explain, sense
 from suite.definition.benchmark import Attack, Attacks, Benchmark, Cells, Comparison, Models, Protocol, Search, Tune
 from suite.definition.schema import complete, schema
@@ -19,7 +19,8 @@ IMAGES = 1000  # that are attacked where no entry says
 
 
 def read(path: str | Path) -> Benchmark:
-    """Read and check a definition. Raises ValueError with one line for any mistake in it."""
+    """Read and check a definition. Raises ValueError with one line for any mistake in it, or in a plugin."""
+    plugins.check()
     path = Path(path)
     text = read_text(path)
     try:

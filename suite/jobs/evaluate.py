@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bionas import catalog
+from bionas import catalog, plugins
 from suite import code, store
 from suite.definition.runs import BATCHES, budgets
 from suite.jobs import machine, network, parameters
@@ -28,7 +28,9 @@ def evaluate(args: argparse.Namespace, stop: StopFlag) -> None:
     trained = store.read(args.trial / "train.h5")
     params = {"trial": trained.id, **params}
     sources = _sources(params, args.sources)
-    made_by = code.of("evaluation", trained.params)
+    for run in (trained, *(run for run, _ in sources.values())):
+        plugins.demand(run.params.get("plugins", {}))
+    made_by = code.of("evaluation", code.attacked(trained.params, params))
     with turn(args.out, trained.id, params, stop, made_by) as mine:
         if mine and trained.status == "ok":
             _evaluate(trained, params, sources, args, stop, made_by)
@@ -64,7 +66,9 @@ def _evaluate(
     from bionas.seeds import generator
     from bionas.training import data
 
-    made_by = code.joined(made_by, code.of("evaluation", trained.params))  # it may have been edited while this job waited for a GPU
+    made_by = code.joined(
+        made_by, code.of("evaluation", code.attacked(trained.params, params))
+    )  # it may have been edited while this job waited for a GPU
     weights = [run.metrics.get("weights_sha256", run.status) for run, _ in sources.values()]
     owner = {**params, "on": here.device.type, "weights": [trained.metrics["weights_sha256"], *weights]}
     checkpoint = Checkpoint(args.out, trained.id, owner, args.checkpoint_seconds, stop, made_by)
@@ -110,7 +114,7 @@ def _evaluate(
             **here.usage(),
             **{f"seconds_{key.replace('/', '_')}": part["seconds"] for key, part in done.items()},
         },
-        provenance={**here.provenance(), "code": checkpoint.made_by},
+        provenance={**here.provenance(trained.params, params), "code": checkpoint.made_by},
     )
     store.write(args.out, run)
     checkpoint.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,10 @@ class Machine:
         memory = {"peak_device_memory_mib": torch.cuda.max_memory_allocated() / 2**20} if torch.cuda.is_available() else {}
         return {**store.usage(self.started), **memory}
 
-    def provenance(self) -> dict[str, Any]:
-        return store.provenance(self.name, self.threads, self.seed)
+    def provenance(self, *params: Mapping[str, Any]) -> dict[str, Any]:
+        """Say where a run with these parameters comes from."""
+        plugins = {f"version_{name}": version for of in params for name, version in of.get("plugins", {}).items()}
+        return {**store.provenance(self.name, self.threads, self.seed), **plugins}
 
 
 def set_up(device: str, threads: int, seed: int, stop: StopFlag) -> Machine:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bionas import catalog
+from bionas import catalog, plugins
 from suite.definition import schema
 from suite.definition.runs import run_id, section_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    from bionas.dataset import Dataset
 
 T = TypeVar("T", bound="DataclassInstance")
 COMMON_KEYS = ("id", "dataset", "seed", "settings", "device", "threads", "numerics")
@@ -21,9 +25,9 @@ KEYS = {
     "evaluation": ("attacks", "images", "numerics"),
 }
 OPTIONAL = {
-    "search": ("ranking",),
-    "trial": ("of_seed", "tuning", "track"),
-    "evaluation": ("analyses", "released", "sources"),
+    "search": ("ranking", "plugins"),
+    "trial": ("of_seed", "tuning", "track", "plugins"),
+    "evaluation": ("analyses", "released", "sources", "plugins"),
 }  # few runs have these
 PLANNED_ONLY = ("protocols", "overrides", "evaluation")
 
@@ -39,6 +43,9 @@ def read(text: str, stage: str) -> dict[str, Any]:
     found = sorted(params.keys() - OPTIONAL[stage]) if isinstance(params, dict) else type(params).__name__
     if found != sorted(KEYS[stage]):
         raise ValueError(f"--params: found {found}; allowed: a mapping with {', '.join(KEYS[stage])}")
+    if not isinstance(needs := params.get("plugins", {}), dict):
+        raise ValueError(f"--params: plugins: found {needs!r}; allowed: a mapping of packages to versions")
+    plugins.demand(needs)
     if stage == "evaluation":
         _check_evaluation(params)
     else:
@@ -75,6 +82,14 @@ def _check_id(params: dict[str, Any], stage: str) -> None:
         raise ValueError(f"--params: settings {', '.join(sorted(unknown))} unknown; plan again")
     if params["id"] != id:
         raise ValueError(f"--params: these parameters are run {id}, not {params['id']}; plan again")
+
+
+def check_data(content: Dataset, params: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError if a data set's file was made by another plugin than the one that this run counts on, or in another version."""
+    wanted = plugins.words("datasets", params["dataset"].partition("-")[0])
+    if content.plugin != wanted:
+        found = f"was made by {content.plugin or 'no plugin'}; {params['id']} counts on {wanted or 'none'}"
+        raise ValueError(f"{path}: {found}; remove it, and it is made again")
 
 
 def chosen(kind: type[T], settings: dict[str, Any]) -> T:

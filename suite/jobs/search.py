@@ -28,8 +28,6 @@ def search(args: argparse.Namespace, stop: StopFlag) -> None:
 def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, out: Path, made_by: str) -> None:
     settings, seed = params["settings"], params["seed"]
     here = machine.set_up(params["device"], params["threads"], seed, stop)
-    from importlib import import_module
-
     import numpy as np
 
     from bionas import catalog, dataset
@@ -42,8 +40,9 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
     from bionas.training import data
 
     content = dataset.read(args.data)
+    parameters.check_data(content, params, args.data)
     check_image_size(content.image_shape[1])
-    method = import_module(catalog.searcher(params["method"]).module)
+    method = catalog.load(catalog.searcher(params["method"]).module)
     made_by = code.joined(made_by, code.of("search", params))  # it may have been edited while this job waited for a GPU
     weights, own = parameters.chosen(WeightSettings, settings), parameters.chosen(method.Settings, settings)
     training = data.Split.of(content.train_images, content.train_labels, here.device)
@@ -114,7 +113,7 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
         metrics=metrics,
         arrays=arrays,
         timings={**here.usage(), "search_seconds": seconds},
-        provenance={**here.provenance(), "code": checkpoint.made_by},
+        provenance={**here.provenance(params), "code": checkpoint.made_by},
     )
     store.write(out, run)
     checkpoint.remove()

@@ -40,6 +40,7 @@ def _train(params: dict[str, Any], trained: task.Task, args: argparse.Namespace,
     from bionas.training import data, loop
 
     content = dataset.read(args.data)
+    parameters.check_data(content, params, args.data)
     model = network.build(params, content, genotype).to(here.device)
     made_by = code.joined(made_by, code.of("train", params))  # it may have been edited while this job waited for a GPU
     train_settings = parameters.chosen(loop.TrainSettings, {"milestones": [], **settings})
@@ -117,7 +118,7 @@ def _train(params: dict[str, Any], trained: task.Task, args: argparse.Namespace,
         metrics=metrics,
         arrays={f"curves/{name}": column for name, column in state.curves.items()} | tracked.arrays(),
         timings={**here.usage(), "epoch_seconds": epoch_seconds},
-        provenance={**here.provenance(), "code": checkpoint.made_by},
+        provenance={**here.provenance(params), "code": checkpoint.made_by},
     )
     store.write(out, run)
     checkpoint.remove()

@@ -76,10 +76,18 @@ def _print_table(planned: Plan) -> None:
         console.print(f"only     {escape(planned.only)}", highlight=False)
     for what, reason in planned.skipped:
         console.print(f"skipped  {escape(what)}: {escape(reason)}", highlight=False)
+    if added := {name: version for run in planned.runs.values() for name, version in _plugins(run).items()}:
+        console.print(f"plugins  {', '.join(' '.join(pair) for pair in added.items())}", highlight=False)
     if planned.comparisons:
         console.print(_say_comparisons(planned), highlight=False)
     counts = f"{len(planned.searches)} searches, {len(planned.trials)} trials" + _tuning(len(planned.tuning))
     console.print(f"{counts}; results in results/{planned.name}/", highlight=False)
+
+
+def _plugins(run: Search | Trial) -> dict[str, str]:
+    """Return {package: version} of the plugins of a run, its attacks' included."""
+    evaluation = run.evaluation if isinstance(run, Trial) else None
+    return {**run.plugins, **(evaluation.params.get("plugins", {}) if evaluation else {})}
 
 
 def _say_comparisons(planned: Plan) -> str:

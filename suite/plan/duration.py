@@ -12,7 +12,7 @@ from suite.definition.runs import Search, Trial, tuners
 from suite.plan import seconds
 from suite.plan.seconds import Job, Speed
 
-AROUND = 1.4  # seconds a job: Python before its clock starts and after it ends, and Snakemake; measured as DEFAULTS for a CPU
+AROUND = 0.6  # seconds a job: Python before its clock starts and after it ends, and Snakemake; measured as DEFAULTS for a CPU
 WHOLE = 20.0  # seconds a run of the workflow: Snakemake itself, collect, render and check
 UNITS = (("second", 1), ("minute", 60), ("hour", 3600), ("day", 86_400), ("year", 365.25 * 86_400))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from bionas import catalog
+from bionas import catalog, plugins
 from bionas.space import SKIP_RULES
 from suite.definition import price, schema
 from suite.definition.benchmark import RETRAINING, Benchmark, Cells, Tune
@@ -134,11 +134,12 @@ def _searches(benchmark: Benchmark, protocol: str) -> Iterator[Search]:
         for dataset, method, (set_name, rules) in itertools.product(benchmark.datasets, search.methods, search.rule_sets.items()):
             searcher = catalog.searcher(method)
             merged, overrides = _settings("search", protocol, search.settings, catalog.base(method))
-            foreign = {name for other in catalog.SEARCHERS.values() if other is not searcher for name in other.settings}
+            foreign = {name for other in catalog.SEARCHERS.values() for name in other.settings} - {*searcher.settings}
             settings = _relevant({k: v for k, v in merged.items() if k not in foreign}, set(rules))
             for seed in benchmark.seeds:
                 own = {"name": f"{method}-{set_name}", "method": method, "rule_set": rules, "ranking": search.ranking}
-                found = _fill(Search, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+                added = _plugins(dataset, rules, searchers=catalog.base(method))
+                found = _fill(Search, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, plugins=added, **own)
                 if method == "random-work" and not benchmark.tiny:
                     found = dataclasses.replace(found, settings={**settings, "epochs": price.epochs_of_equal_work(found)})
                 yield found
@@ -155,7 +156,8 @@ def _model_trials(benchmark: Benchmark, protocol: str) -> Iterator[Asked]:
         native = settings.get("backend", "native") == "native"
         for seed in benchmark.seeds:
             own = {"network": name, "parent": None, "rules": rule, "evaluation": None}
-            trial = _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+            added = _plugins(dataset, (rule,), models=name)
+            trial = _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, plugins=added, **own)
             yield Asked(_tuned(trial, models.tune, dict.fromkeys(benchmark.seeds)), (dataset, name), rule == "bp", switchable=native)
 
 
@@ -179,8 +181,8 @@ def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: li
                 if not parent and rules in ("uninformed", "random"):
                     skipped[f"{network} {rules}"] = "no search found it whose α could be permuted, or whose space drawn from"
                     continue
-                if parent and parent.method.startswith("random") and rules == "uninformed":
-                    skipped[f"{network} uninformed"] = "random search moves no α; `random` is its genotype without a ranking"
+                if parent and not catalog.searcher(parent.method).mixes and rules == "uninformed":
+                    skipped[f"{network} uninformed"] = f"{parent.method} search moves no α; `random` is its genotype without a ranking"
                     continue
                 if parent and parent.rule_set == (rules,) and "searched" in cells.rules and _as_searched(rules, merged):
                     skipped[f"{network} under {rules}"] = "that is the network as searched"
@@ -192,7 +194,9 @@ def _cell_trials(benchmark: Benchmark, cells: Cells, protocol: str, searches: li
                 settings = _relevant(merged, mentioned | {merged["outer_rule"]})
                 by_bp = rules == "bp" or (parent is not None and parent.rule_set == ("bp",) and rules in catalog.ASSIGNMENTS)
                 own = {"network": network, "parent": parent and parent.id, "rules": rules, "evaluation": None}
-                trial = _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, **own)
+                follows = (parent.rule_set if parent else ()) if rules in catalog.ASSIGNMENTS else (rules,)
+                added = _plugins(dataset, (*follows, settings.get("outer_rule", "")))
+                trial = _fill(Trial, benchmark, protocol, settings, overrides, dataset=dataset, seed=seed, plugins=added, **own)
                 alike = (dataset, network, trial.parent, json.dumps(merged, sort_keys=True))
                 asked = Asked(_tuned(trial, cells.tune, parents), alike, by_bp and merged["outer_rule"] == "bp")
                 yield asked
@@ -221,6 +225,11 @@ def _tuned(trial: Trial, tune: Tune | None, parents: Mapping[int, str | None]) -
         return dataclasses.replace(trial, seed=seed, parent=parents[seed], settings=settings, evaluation=None)
 
     return dataclasses.replace(trial, tuning=tuple((rate, tuple(at(rate, seed) for seed in seeds)) for rate in tune.lr))
+
+
+def _plugins(dataset: str, rules: Iterable[str], **more: str) -> dict[str, str]:
+    """Return the plugins that add the data set, one of the rules, or what else is named by its kind."""
+    return plugins.used(("datasets", dataset.partition("-")[0]), *(("rules", rule) for rule in rules), *more.items())
 
 
 def _as_searched(rule: str, settings: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from bionas.files import replacing
 from suite import code, store
+from suite.definition.runs import Trial
 from suite.plan.expand import Plan
 
 RUNS = Path("results/runs")
@@ -41,7 +42,9 @@ def outdated(planned: Plan, runs: Path = RUNS) -> list[Outdated]:
         made_by = store.made_by(runs / file)
         if made_by is None:
             continue
-        roots = code.roots(stage, planned.run(f"search/{id}" if stage == "search" else f"trial/{id}").params)
+        run = planned.run(f"search/{id}" if stage == "search" else f"trial/{id}")
+        of_both = stage == "evaluation" and isinstance(run, Trial) and run.evaluation
+        roots = code.roots(stage, code.attacked(run.params, of_both.params) if of_both else run.params)
         here = fingerprints.get(roots) or fingerprints.setdefault(roots, code.fingerprint(roots))
         if made_by != here and here not in same.get(made_by, ()):
             found.append(Outdated(file, f"search/{id}" if stage == "search" else f"trial/{id}/{stage}", made_by, here))

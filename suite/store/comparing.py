@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from suite.store.layout import UNDIGESTED, Run, opened, runs
+from suite.store.layout import UNDIGESTED, Run, groups, opened, read_group, runs
+
+MANY = 4_000  # runs that are worth other processes
 
 
 def digest(path: Path) -> str:
@@ -22,6 +26,34 @@ def digest(path: Path) -> str:
     with opened(path) as file:
         found = {} if "stage" in file.attrs else runs(file)
         return joined({place: digest_of_run(run) for place, run in found.items()}) if found else digest_of(file)
+
+
+def digested(path: Path, processes: int = 1) -> dict[str, tuple[Run, str]]:
+    """Return every run of metrics.h5 and its digest, by its place there; many runs in so many processes.
+
+    More than one process wants a main module that may be imported (`if __name__ == "__main__":`), as multiprocessing does.
+    """
+    with opened(path) as file:
+        places = [group.name[1:] for group in groups(file)]
+        if processes < 2 or len(places) < MANY or path.suffix == ".xz":
+            return _digested(file, places)
+        size = -(-len(places) // processes)
+        own, *others = (places[at : at + size] for at in range(0, len(places), size))
+        with ProcessPoolExecutor(len(others), get_context("spawn")) as pool:
+            waiting = [pool.submit(_part, path, part) for part in others]
+            found = _digested(file, own)
+            for each in waiting:
+                found |= each.result()
+    return found
+
+
+def _part(path: Path, places: Sequence[str]) -> dict[str, tuple[Run, str]]:
+    with opened(path) as file:
+        return _digested(file, places)
+
+
+def _digested(file: h5py.File, places: Iterable[str]) -> dict[str, tuple[Run, str]]:
+    return {place: (run := read_group(file[place]), digest_of_run(run)) for place in places}
 
 
 def joined(digests: Mapping[str, str]) -> str:

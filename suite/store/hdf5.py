@@ -17,6 +17,8 @@ TEXT = h5py.string_dtype()
 EIGHT, REFERENCE = 8, 16  # bytes in the file, of a number and of where a text stands: its length, an address of 8, a number
 _REAL, _WHOLE, _TEXT = (h5t.py_create(np.dtype(kind)) for kind in ("f8", "i8", TEXT))
 
+_USUAL = [(h5t.py_create(np.dtype(kind)), np.dtype(kind)) for kind in ("f8", "?", "i8", "f4")]
+
 
 def attributes(group: h5py.Group) -> dict[str, Any]:
     """Return `dict(group.attrs)`, by name; a number or text in a list of one comes out of it, as all of ours are scalars."""
@@ -54,13 +56,14 @@ def datasets(group: h5py.Group, but: str = "") -> dict[str, Any]:
 
 
 def _content(dataset: h5d.DatasetID) -> Any:
-    dtype = dataset.dtype
-    if dtype.kind in "biuf" and dataset.get_storage_size():
+    kind = dataset.get_type()
+    dtype = next((dtype for known, dtype in _USUAL if kind == known), None)
+    if dtype and dataset.get_storage_size():
         content = np.empty(dataset.shape, dtype)
-        dataset.read(h5s.ALL, h5s.ALL, content)
+        dataset.read(h5s.ALL, h5s.ALL, content, kind)
         return content[()]
     node = h5py.Dataset(dataset)
-    return node.asstr()[()] if h5py.check_string_dtype(dtype) else node[()]
+    return node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()]
 
 
 def groups(group: h5py.Group, having: str) -> Iterator[h5py.Group]:

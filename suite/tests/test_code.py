@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bionas import catalog
+from bionas import catalog, plugins
 from suite import code, plan, store
 from suite.definition import spec
 from suite.jobs.checkpoint import Checkpoint
@@ -157,8 +157,9 @@ def test_whatever_a_job_really_loads_is_among_the_files_that_were_read(tmp_path)
 
 
 def test_every_name_of_the_catalog_that_is_ours_is_read():
+    rules = [target for rule, target in catalog.RULES.items() if not plugins.package("rules", rule)]
     for network, model in catalog.MODELS.items():
-        targets = [*catalog.RULES.values(), *catalog.NETWORK_RULES.values(), model]
+        targets = [*rules, *catalog.NETWORK_RULES.values(), *([] if plugins.package("models", network) else [model])]
         assert {target.partition(":")[0] for target in targets} <= code.files(code.roots("train", {"network": network})).keys()
 
 
@@ -181,3 +182,46 @@ def test_a_run_that_went_on_from_other_codes_checkpoint_says_both(tmp_path, monk
     assert again.load() == {"epoch": 4} and again.made_by == "a+b"
     monkeypatch.setenv(code.DEMAND, "equal")
     assert [checkpoint(made_by).load() for made_by in ("b", "a+b")] == [None, {"epoch": 4}]
+
+
+def test_a_plugins_files_count_for_the_runs_that_use_it_wherever_they_lie(tmp_path, monkeypatch):
+    def install(folder, helper):
+        package = folder / "doe_rules"
+        package.mkdir(parents=True, exist_ok=True)
+        (package / "__init__.py").write_text("")
+        (package / "table.py").write_text("from doe_rules.helper import HALF\nMINE = HALF\n")
+        (package / "helper.py").write_text(helper)
+        (package / "unused.py").write_text(helper)
+        monkeypatch.syspath_prepend(folder)
+        code._folder.cache_clear()
+
+    target = "doe_rules.table:MINE"
+    before = {name: code.of(*run) for name, run in RUNS.items()}
+    monkeypatch.setitem(plugins.ADDED, ("rules", "mine"), plugins.Added("doe", "1.5", "rules", "mine", target, target))
+    monkeypatch.setitem(catalog.RULES, "mine", target)
+    install(tmp_path / "here", "HALF = 0.5\n")
+    assert {name: code.of(*run) for name, run in RUNS.items()} == before  # of those that do not use it
+    using = {"network": "resnet20", "plugins": {"doe": "1.5"}}
+    first = code.of("train", using)
+    assert code.files(code.roots("train", using)).keys() >= {"doe_rules", "doe_rules.table", "doe_rules.helper", "bionas.rules.table"}
+    assert "doe_rules.unused" not in code.files(code.roots("train", using)) and first != before["model"]
+    install(tmp_path / "here", "HALF = 0.25\n")
+    assert code.of("train", using) != first
+    install(tmp_path / "there", "HALF = 0.5  # the same\n")
+    assert code.of("train", using) == first
+    code._folder.cache_clear()
+
+
+def test_what_declares_a_plugins_attack_counts_for_evaluations_that_use_it(tmp_path, monkeypatch):
+    (tmp_path / "doe_attacks.py").write_text("EPS = 0.1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = catalog.Attack("torchattacks:PGD", "linf", "Doe 2031", standard={"eps": 0.1})
+    entry = plugins.Added("doe", "1.5", "attacks", "mine", "doe_attacks:MINE", spec.target)
+    monkeypatch.setitem(plugins.ADDED, ("attacks", "mine"), entry)
+    monkeypatch.setitem(catalog.ATTACKS, "mine", spec)
+    trial = {"network": "resnet20"}
+    both = code.attacked(trial, {"attacks": {}, "plugins": {"doe": "1.5"}})
+    assert "doe_attacks" in code.files(code.roots("evaluation", both))
+    assert "doe_attacks" not in {*code.files(code.roots("evaluation", trial)), *code.files(code.roots("train", both))}
+    assert not any(name.startswith("torchattacks") for name in code.files(code.roots("evaluation", both)))
+    code._folder.cache_clear()

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +85,14 @@ def test_what_another_image_made_is_neither_finished_nor_gone_on_with(tmp_path, 
     assert checkpoint().load() is None
     monkeypatch.delenv(image.CHOSEN)  # by hand, outside of any image: what is there is there
     assert store.finished(tmp_path / "run.h5", params)
+
+
+def test_whoever_builds_the_image_has_what_its_script_reads():
+    docker = Path(__file__).parents[2] / "docker"
+    script, written = (docker / "install.sh").read_text(), {"all.txt", "most.txt", "biotorch.txt"}
+    read = set(re.findall(r"/build/([\w.]+)", script)) - written
+    assert read == {"pyproject.toml", "constraints.txt", "plugins.txt"}
+    shown = {line[1:].rpartition("/")[2] for line in (docker.parent / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for name in read:
+        assert name in shown and f"/build/{name}" in (docker / "bionas.def").read_text()
+        assert re.search(rf"^COPY .*\b{re.escape(name)}\b.* /build/$", (docker / "Dockerfile").read_text(), re.MULTILINE)

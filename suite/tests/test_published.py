@@ -48,7 +48,7 @@ def test_every_number_in_the_readmes_results_stands_in_its_study():
     results = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Results")[2].partition("\n## ")[0]
     assert results
     for paragraph in results.split("\n\n"):
-        names = [name for name in re.findall(r"`(\w+)`", paragraph) if (ROOT / f"benchmarks/published/{name}.h5.xz").exists()]
+        names = [name for name in re.findall(r"`([\w-]+)`", paragraph) if (ROOT / f"benchmarks/published/{name}.h5.xz").exists()]
         numbers = re.findall(r"[-+−]?\d+\.\d+", paragraph)
         assert names or not numbers, paragraph
         held = " ".join(summary.block(PAGE, name).group() for name in names).replace("−", "-")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bionas import catalog, plugins
 from bionas.dataset import Augment
 from bionas.networks import parts
 from bionas.search import common, darts, eg, random, ranking
@@ -29,13 +30,23 @@ METHODS = {
 }
 
 
+def added(searcher):
+    """What a plugin adds, by its defaults, cut like ours."""
+    module = catalog.load(searcher.module)
+    known = EG | {"alpha_lr": 0.01, "alpha_weight_decay": 1e-3, "candidates": 3} | {k: v["default"] for k, v in searcher.schema.items()}
+    return module, module.Settings(**{name: known[name] for name in searcher.settings})
+
+
+EVERY = METHODS | {name: added(each) for name, each in catalog.SEARCHERS.items() if plugins.package("searchers", name)}
+
+
 def images(n=32):
     rng = np.random.default_rng(0)
     return Split.of(rng.integers(0, 256, (n, 1, 4, 4), dtype=np.uint8), np.arange(n) % 4, torch.device("cpu"))
 
 
 def start(method, rules=("usf", "brsf"), weights=WEIGHTS):
-    module, settings = METHODS[method]
+    module, settings = EVERY[method]
     space = SearchSpace(rules, "repaired", none=module.NONE)
     net = Supernet(space, 1, 4, 2, 3, 1, fused=module.MIXES)
     state = SearchState.start(initialise_alphas(parts.initialise(net, 0), 0), WEIGHTS)
@@ -56,7 +67,7 @@ def bits(state):
 
 
 @pytest.mark.parametrize(
-    ("method", "rules"), [*((method, ("usf", "brsf")) for method in METHODS), ("darts", ("kp", "fa")), ("random", ("kp",))]
+    ("method", "rules"), [*((method, ("usf", "brsf")) for method in EVERY), ("darts", ("kp", "fa")), ("random", ("kp",))]
 )
 def test_interrupted_anywhere_it_ends_with_the_same_bits(method, rules):
     whole, steps = finished(method, rules=rules)
@@ -71,7 +82,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(method, rules):
         resumed, data, _ = start(method, rules)
         torch.rand(3), np.random.rand(3)  # a stranger draws in between
         resumed.load_state_dict(torch.load(saved, weights_only=True))
-        module, settings = METHODS[method]
+        module, settings = EVERY[method]
         for _ in module.search(resumed, data, WEIGHTS, settings):
             pass
         assert bits(resumed) == bits(whole), stop
@@ -86,7 +97,7 @@ def test_bfloat16_searches_too_and_is_not_the_same(method):
     assert first != again and first == pytest.approx(again, rel=0.05)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EVERY)
 def test_global_streams_are_left_alone(method):
     _, _, loop = start(method)
     state = torch.get_rng_state(), np.random.get_state()[1].copy()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from suite import store
+from suite.store import comparing
 
 
 def run(**changes):
@@ -79,6 +80,18 @@ def test_digest_of_a_collection_is_of_its_runs_whatever_file_they_lie_in(tmp_pat
         assert store.digest(path) == store.joined(digests[-1])
     both, first, second = digests
     assert store.joined(second | first) == store.joined(both) != store.joined(first)
+
+
+def test_many_runs_are_the_same_by_one_process_and_by_several(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.h5"
+    with h5py.File(path, "w") as file:
+        for name in "xyz":
+            store.write_group(file.create_group(f"trial/{name}/train"), run(id=name))
+    monkeypatch.setattr(comparing, "MANY", 1)
+    alone, together = store.digested(path), store.digested(path, processes=2)
+    assert list(alone) == list(together) == [f"trial/{name}/train" for name in "xyz"]
+    assert {place: digest for place, (_, digest) in alone.items()} == {place: digest for place, (_, digest) in together.items()}
+    assert [read.metrics for read, _ in together.values()] == [read.metrics for read, _ in alone.values()]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
