@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from suite import store
-from suite.store import comparing
+from suite.store import comparing, origin
 
 
 def run(**changes):
@@ -177,6 +177,23 @@ def test_provenance_is_complete_and_needs_no_torch():
     assert done.returncode == 0, done.stderr
     for name in ("commit", "dirty", "image", "device", "threads", "argv", "seed", "version_torch"):
         assert f"'{name}'" in done.stdout
+
+
+def test_where_there_is_no_git_and_no_such_package_provenance_says_so(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(origin, "PACKAGES", ("h5py", "no-such-package"))
+    found = store.provenance("cpu", 1, 0)
+    assert (found["commit"], found["dirty"], found["version_no-such-package"]) == ("unknown", "unknown", "absent")
+    assert found["version_h5py"] == h5py.__version__
+
+
+def test_the_command_prints_a_digest_a_file_and_a_mistake_is_one_line(tmp_path):
+    store.write(tmp_path / "a.h5", run())
+    command = [sys.executable, "-m", "suite.store", str(tmp_path / "a.h5")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{store.digest(tmp_path / 'a.h5')}  {tmp_path / 'a.h5'}\n")
+    done = subprocess.run([*command, str(tmp_path / "none.h5")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"suite.store: {tmp_path / 'none.h5'}: no such file\n")
 
 
 def test_a_packed_file_reads_the_same_and_a_damaged_or_endless_one_is_one_line(tmp_path, monkeypatch):
