@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cosmic_ray.work_db import WorkDB, use_db
+from cosmic_ray.work_item import MutationSpec
 
 ROOMS = {  # what is edited, and which tests should see it, the quick ones first
     "rules": (["bionas/rules"], ["bionas/rules/tests/test_layers.py", "bionas/rules/tests/test_learning.py", "bionas/rules"]),
@@ -69,10 +70,11 @@ def tried(room: str, copy: Path, minutes: float, seed: int) -> tuple[int, int, l
     return len(chosen), len(done), sorted(survived)
 
 
-def said(mutation, diff: str) -> str:
-    """Return where an edit was made, and the line as it became."""
-    became = " ".join(line[1:].strip() for line in diff.splitlines() if line.startswith("+") and not line.startswith("+++"))
-    return f"{mutation.module_path}:{mutation.start_pos[0]}: {became}"
+def said(mutation: MutationSpec, diff: str) -> str:
+    """Return where an edit was made, and the line as it became, or that it went."""
+    lines = [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    became = [line[1:].strip() for line in lines if line[0] == "+"] or [f"without {lines[0][1:].strip()}"]
+    return f"{mutation.module_path}:{mutation.start_pos[0]}: {' '.join(became)}"
 
 
 def main() -> None:
