@@ -27,7 +27,10 @@ ROOMS = {  # what is edited, and which tests should see it, the quick ones first
     "rules": (["bionas/rules"], ["bionas/rules/tests/test_layers.py", "bionas/rules/tests/test_learning.py", "bionas/rules"]),
     "store": (["suite/store"], ["suite/store"]),
     "plan": (["suite/plan"], ["suite/plan"]),
-    "statistics": (["reports/numbers/statistics.py", "suite/power.py"], ["reports/tests/test_statistics.py", "suite/tests/test_power.py"]),
+    "statistics": (
+        ["reports/numbers/statistics.py", "suite/power.py"],
+        ["reports/tests/test_statistics_laws.py", "reports/tests/test_statistics.py", "suite/tests/test_power.py"],
+    ),
 }
 PATIENCE = 180  # seconds; an edit that makes the tests hang was noticed
 TYPES = "_BitOr_"  # `int | None` in an annotation: nobody evaluates it
