@@ -62,6 +62,7 @@ def test_the_order_of_names_means_nothing_and_neither_does_where_a_run_comes_fro
     backwards = {kind: dict(reversed(getattr(run, kind).items())) for kind in ("params", "metrics", "arrays")}
     moved = replace(run, **backwards, timings=other.timings, provenance=other.provenance)
     assert there_and_back(moved)[1] == there_and_back(run)[1]
+    assert store.digest_of_run(moved) == store.digest_of_run(run)
     assert store.digest_of_run(there_and_back(moved)[0]) == store.digest_of_run(there_and_back(run)[0])
 
 
