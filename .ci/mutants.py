@@ -76,7 +76,7 @@ def tried(room: str, copy: Path, minutes: float, seed: int) -> tuple[int, int, l
 def said(mutation: MutationSpec, diff: str) -> str:
     """Return where an edit was made, and the line as it became, or that it went."""
     lines = [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
-    became = [line[1:].strip() for line in lines if line[0] == "+"] or [f"without {lines[0][1:].strip()}"]
+    became = [line[1:].strip() for line in lines if line[0] == "+"] or ["without " + "".join(line[1:].strip() for line in lines)]
     return f"{mutation.module_path}:{mutation.start_pos[0]}: {' '.join(became)}"
 
 

@@ -1,12 +1,14 @@
 """Laws of the rules, whatever the numbers: what a backward pass is linear in, and all that B depends on."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bionas.rules import RULES, RuleConv2d, RuleLinear, advance, seed_feedback
+from bionas.rules import RULES, Feedback, RuleConv2d, RuleLinear, advance, connect_output, seed_feedback
 from bionas.rules.tests.helpers import gradients
 
 factors = st.floats(-8, 8).map(lambda number: round(number, 3))
@@ -153,3 +155,53 @@ def test_R_is_uniform_within_the_initialisers_bound(rule):
     assert low <= R.min() < low + 0.001 * bound and bound * 0.999 < R.max() <= bound
     share = ((R - low) / (bound - low) < 0.25).double().mean()
     assert share.item() == pytest.approx(0.25, abs=0.015)
+
+
+def test_direct_feedback_is_uniform_on_both_sides_of_0():
+    """Of 400 inputs: within ± 1/√400."""
+    B = RuleLinear(400, 10, rule="dfa").direct_feedback(50, torch.zeros(1, 400))
+    assert -0.05 <= B.min() < -0.0499 and 0.0499 < B.max() <= 0.05
+    assert (B < 0).double().mean().item() == pytest.approx(0.5, abs=0.015)
+
+
+@laws
+@given(seed=seeds, a=factors, b=factors)
+def test_direct_feedback_is_linear_in_the_outputs_error_and_each_pass_has_its_own(seed, a, b):
+    """Three passes back through one graph."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(RuleLinear(6, 5, rule="dfa"), nn.Tanh(), RuleLinear(5, 4, rule="dfa")).double()
+    output = connect_output(net)
+    x = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
+    with output:
+        logits = output.listen(net(x))
+    one, other = torch.randn(2, 3, 4, dtype=torch.float64)
+    asked = [x, *net.parameters()]
+    first, second, both = (torch.autograd.grad(logits, asked, error, retain_graph=True) for error in (one, other, a * one + b * other))
+    for parts, found in zip(zip(first, second, strict=True), both, strict=True):
+        torch.testing.assert_close(found, a * parts[0] + b * parts[1], rtol=1e-9, atol=1e-9)
+
+
+def test_direct_feedback_has_no_second_derivative_and_says_so():
+    net = nn.Sequential(RuleLinear(6, 5, rule="dfa"), nn.Tanh(), RuleLinear(5, 4, rule="dfa"))
+    output = connect_output(net)
+    x = torch.randn(3, 6, requires_grad=True)
+    with output:
+        logits = output.listen(net(x))
+    (gradient,) = torch.autograd.grad(logits.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_a_model_that_is_set_back_draws_what_it_drew_from_there_on():
+    model = seed_feedback(nn.Sequential(RuleLinear(8, 8, rule="brsf")), 3)
+    with torch.no_grad():
+        model[0].weight.fill_(0.5)
+    feedback, drawn, states = Feedback(model), [], []
+    for _ in range(4):
+        feedback.advance()
+        drawn.append(model[0].feedback())
+        states.append(copy.deepcopy(model.state_dict()))
+    model.load_state_dict(states[0])
+    for expected in drawn[1:]:
+        feedback.advance()
+        assert torch.equal(model[0].feedback(), expected)

@@ -43,6 +43,10 @@ def test_means_do_not_depend_on_the_order_of_seeds():
     assert grid(lr1=[0.1, 0.2, 0.3]).accuracies[0.1] == grid(lr1=[0.3, 0.1, 0.2]).accuracies[0.1]
 
 
+def test_an_accuracy_is_the_mean_and_who_diverged_has_none_of_it():
+    assert grid(lr1=[70.0, 80.0], lr2=[90.0, None]).accuracies == {0.1: 75.0, 0.2: 45.0}
+
+
 def test_where_no_rate_trains_a_network_none_is_chosen():
     found = grid(lr1=[None, "skipped"], lr2=[None, None])
     assert found.chosen is None and not found.on_edge and all(map(math.isnan, found.accuracies.values()))

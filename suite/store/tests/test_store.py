@@ -150,6 +150,17 @@ def test_a_damaged_file_is_one_line_with_its_path(tmp_path, damage):
     assert not store.finished(path, run().params)
 
 
+def test_another_format_is_named_beside_ours(tmp_path):
+    path = tmp_path / "train.h5"
+    store.write(path, run())
+    of_another_format(path)
+    with pytest.raises(ValueError, match="run format 99; this version reads 1"):
+        store.read(path)
+    without_a_run(path)
+    with pytest.raises(ValueError, match="no run here"):
+        store.read(path)
+
+
 def test_finished_means_whole_and_of_these_parameters(tmp_path):
     path = tmp_path / "train.h5"
     store.write(path, run())
