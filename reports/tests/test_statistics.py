@@ -29,6 +29,11 @@ def test_two_seeds_have_neither_interval_nor_p_value():
     assert str(difference()) == "–"
 
 
+def test_a_difference_is_written_with_its_interval():
+    # 1, 2, 3: t of 2 degrees of freedom 4.30265, standard error 1 / √3
+    assert str(difference(1.0, 2.0, 3.0)) == "+2.00 [-0.48, +4.48]"
+
+
 @pytest.mark.parametrize("values", [[0.0] * 5, [0.3] * 5, [1 - 0.9, 0.1, 2.1 - 2.0]])
 def test_differences_that_are_all_equal_prove_nothing(values):
     """The test set's grid makes them so; t would be infinite."""

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 
 import h5py
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from suite import code, confirm, plan, store
 from suite.confirm import Made, judge
 from suite.definition import spec
-from suite.plan.outdated import accepted
+from suite.plan.outdated import accepted, outdated
 
 DEFINITION = """
 name: one
@@ -68,6 +69,69 @@ def test_a_reference_of_yet_other_code_confirms_nothing(finished, tmp_path):
         file["trial/a/train/provenance"].attrs["code"] = "4567"
     with pytest.raises(ValueError, match=r"not the code that made the finished runs.*nothing is confirmed; .*code=equal"):
         confirm.main(["one.yaml", "--reference", "tiny/metrics.h5"])
+    assert accepted(tmp_path / "results/runs") == {}
+
+
+def tiny_run(path, code, loss):
+    """What a tiny run of that code would leave."""
+    with h5py.File(path, "w") as file:
+        run = store.Run("train", "a", {"seed": 0}, metrics={"train_loss": loss}, provenance={"code": code})
+        store.write_group(file.create_group("trial/a/train"), run)
+
+
+@pytest.fixture
+def snakemake(tmp_path, monkeypatch):
+    """In the place of `python -m snakemake`, such lines of bash, whose folder is the run's."""
+
+    def put(script):
+        program = tmp_path / "python"
+        program.write_text(f'#!/bin/bash\nwhile [[ $1 != --directory ]]; do shift; done\ncd "$2"\n{script}\n')
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(program))
+
+    return put
+
+
+@pytest.mark.parametrize(("loss", "same"), [(1.0, True), (1.5, False)])
+def test_the_same_numbers_are_accepted_and_others_are_named(finished, snakemake, tmp_path, capsys, loss, same):
+    finished()
+    before = next((tmp_path / "results/runs").rglob("*.h5")).read_bytes()
+    (found,) = outdated(plan.load("one.yaml"), tmp_path / "results/runs")
+    tiny_run(tmp_path / "old.h5", "0123", 1.0)
+    tiny_run(tmp_path / "here.h5", found.here, loss)
+    snakemake(f"mkdir -p results/one-tiny; cp {tmp_path}/here.h5 results/one-tiny/metrics.h5")
+    if same:
+        confirm.main(["one.yaml", "--reference", "old.h5"])
+        assert "1 of 1 finished runs accepted" in capsys.readouterr().out
+        assert accepted(tmp_path / "results/runs") == {"0123": [found.here]}
+        confirm.main(["one.yaml", "--reference", "old.h5"])
+        assert "nothing to confirm" in capsys.readouterr().out
+    else:
+        with pytest.raises(
+            ValueError, match=r"not accepted, since the numbers of these tiny runs differ: trial/a/train; to make them anew: "
+        ):
+            confirm.main(["one.yaml", "--reference", "old.h5"])
+        assert accepted(tmp_path / "results/runs") == {}
+    assert next((tmp_path / "results/runs").rglob("*.h5")).read_bytes() == before
+
+
+def test_where_no_tiny_run_is_like_them_nothing_is_accepted(finished, snakemake, tmp_path):
+    finished()
+    tiny_run(tmp_path / "old.h5", "0123", 1.0)
+    with h5py.File(tmp_path / "here.h5", "w") as file:
+        file["plan"] = "{}"
+    snakemake(f"mkdir -p results/one-tiny; cp {tmp_path}/here.h5 results/one-tiny/metrics.h5")
+    with pytest.raises(ValueError, match="not accepted, since no tiny run of that code stands for them"):
+        confirm.main(["one.yaml", "--reference", "old.h5"])
+
+
+def test_a_tiny_run_that_fails_is_one_line_that_says_where_its_output_is(finished, snakemake, tmp_path):
+    finished()
+    tiny_run(tmp_path / "old.h5", "0123", 1.0)
+    snakemake("echo said; echo complained >&2; exit 1")
+    with pytest.raises(ValueError, match=r"^here: the tiny run failed; its output is in logs/confirm-here\.log$"):
+        confirm.main(["one.yaml", "--reference", "old.h5"])
+    assert (tmp_path / "logs/confirm-here.log").read_text() == "said\ncomplained\n"
     assert accepted(tmp_path / "results/runs") == {}
 
 

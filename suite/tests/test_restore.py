@@ -70,6 +70,21 @@ def test_a_name_that_would_leave_the_folder_is_refused(collected):
         restore.restore(folder / "metrics.h5", folder / "runs")
 
 
+def test_a_runs_file_is_no_metrics_file(collected):
+    planned, folder = collected
+    where = next(where for where, *_ in planned.files())
+    with pytest.raises(ValueError, match=r"not a metrics file; make one with python -m suite\.collect"):
+        restore.restore(folder / "runs" / where, folder / "again")
+    assert not (folder / "again").exists()
+
+
+def test_of_a_partial_file_what_is_there_is_restored(collected):
+    _, folder = collected
+    with h5py.File(folder / "metrics.h5", "a") as file:
+        del file["search"]
+    assert restore.restore(folder / "metrics.h5", folder / "again") == (8, 0)
+
+
 def test_another_file_is_one_line(tmp_path):
     (tmp_path / "x.h5").write_text("no")
     with pytest.raises(ValueError, match="not a readable results file"):

@@ -144,7 +144,19 @@ def test_an_evaluation_alone_says_its_run_and_no_more(tmp_path):
 
 def test_several_files_are_one_table(metrics):
     assert len(frame.read(metrics, metrics)) == 2 * len(RUNS)
-    assert len(frame.read_images(metrics, metrics)) == 12
+    images = frame.read_images(metrics, metrics)
+    assert len(images) == 12 and images.index.tolist() == list(range(12))
+
+
+def test_a_run_that_the_plan_does_not_name_says_what_it_knows_itself(metrics):
+    with h5py.File(metrics, "a") as file:
+        plan = json.loads(file["plan"].asstr()[()])
+        del file["plan"]
+        file["plan"] = json.dumps({**plan, "searches": [], "trials": [], "tuning": []})
+    table = frame.read(metrics)
+    assert [row(table, "search", "search")[name] for name in ("network", "rules", "seed")] == ["darts-bio", "fa usf", 0]
+    assert [row(table, "train")[name] for name in ("network", "rules", "of_seed", "protocol")] == ["net", "fa", 3, None]
+    assert table[table.stage == "evaluation"].dataset.isna().all()
 
 
 def test_nothing_attacked_is_an_empty_table(tmp_path):

@@ -26,6 +26,7 @@ def grid(**by_rate):
         ({"lr1": [70.0], "lr2": [80.0], "lr3": [85.0]}, 0.3, True),
         ({"lr1": [90.0], "lr2": [80.0], "lr3": [85.0]}, 0.1, True),
         ({"lr1": [70.0], "lr2": [80.0], "lr3": [80.0]}, 0.2, False),  # a tie: the smaller one
+        ({"lr3": [80.0], "lr2": [80.0], "lr1": [70.0]}, 0.2, False),  # in whatever order they stand
         ({"lr1": [80.0, 60.0], "lr2": [71.0, 71.0], "lr3": [69.0, 72.0]}, 0.2, False),  # means 70, 71 and 70.5
         ({"lr1": [50.0, 50.0], "lr2": [90.0, None], "lr3": [10.0, 20.0]}, 0.1, True),  # 50 beats (90 + 0) / 2
         ({"lr1": [50.0, 50.0], "lr2": [90.0, 30.0], "lr3": [None, None]}, 0.2, False),
@@ -40,6 +41,10 @@ def test_the_best_mean_is_chosen(by_rate, chosen, on_edge):
 
 def test_means_do_not_depend_on_the_order_of_seeds():
     assert grid(lr1=[0.1, 0.2, 0.3]).accuracies[0.1] == grid(lr1=[0.3, 0.1, 0.2]).accuracies[0.1]
+
+
+def test_an_accuracy_is_the_mean_and_who_diverged_has_none_of_it():
+    assert grid(lr1=[70.0, 80.0], lr2=[90.0, None]).accuracies == {0.1: 75.0, 0.2: 45.0}
 
 
 def test_where_no_rate_trains_a_network_none_is_chosen():

@@ -1,7 +1,10 @@
 """The store: whole files or none, one writer, and a digest that sees numbers and nothing else."""
 
+import fcntl
 import json
 import lzma
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 
 from suite import store
-from suite.store import comparing
+from suite.store import comparing, locking, origin
 
 
 def run(**changes):
@@ -47,6 +50,7 @@ def test_a_run_comes_back_as_it_went(tmp_path):
         ({"timings": {"seconds": 9.0}}, False),
         ({"metrics": {**run().metrics, "test_error": 2.5000000000000004}}, True),
         ({"arrays": {"curves/loss": np.array([1.0, 0.5])}}, True),
+        ({"arrays": {**run().arrays, "zeta/loss": np.array([1.0])}}, True),  # behind provenance and timings by name
         ({"params": {"seed": 2}}, True),
         ({"status": "diverged"}, True),
     ],
@@ -58,6 +62,13 @@ def test_digest_sees_numbers_and_nothing_else(tmp_path, changes, moves):
     assert (store.digest(tmp_path / "a.h5") != store.digest(tmp_path / "b.h5")) == moves
     of_runs = {store.digest_of_run(store.read(tmp_path / name)) for name in ("a.h5", "b.h5")}
     assert (len(of_runs) == 2) == moves
+
+
+def test_a_collection_has_its_runs_by_their_places(tmp_path):
+    with h5py.File(tmp_path / "metrics.h5", "w") as file:
+        store.write_group(file.create_group("trial/x/train"), run())
+        store.write_group(file.create_group("search/y"), run(stage="search", id="y"))
+        assert {place: each.id for place, each in store.runs(file).items()} == {"trial/x/train": "digits/x", "search/y": "y"}
 
 
 def test_digest_of_a_collection_leaves_out_provenance_at_any_depth(tmp_path):
@@ -139,10 +150,55 @@ def test_a_damaged_file_is_one_line_with_its_path(tmp_path, damage):
     assert not store.finished(path, run().params)
 
 
+def test_another_format_is_named_beside_ours(tmp_path):
+    path = tmp_path / "train.h5"
+    store.write(path, run())
+    of_another_format(path)
+    with pytest.raises(ValueError, match="run format 99; this version reads 1"):
+        store.read(path)
+    without_a_run(path)
+    with pytest.raises(ValueError, match="no run here"):
+        store.read(path)
+
+
 def test_finished_means_whole_and_of_these_parameters(tmp_path):
     path = tmp_path / "train.h5"
     store.write(path, run())
     assert store.finished(path, run().params) and not store.finished(path, {"seed": 2})
+
+
+def test_where_the_workflow_demands_it_finished_means_of_this_code_too(tmp_path, monkeypatch):
+    path = tmp_path / "train.h5"
+    store.write(path, run(provenance={"code": "0123"}))
+    assert store.finished(path, run().params, made_by="4567") and store.made_by(path) == "0123"
+    monkeypatch.setattr("suite.code.demanded", lambda: True)
+    assert store.finished(path, run().params, made_by="".join("0123")) and not store.finished(path, run().params, made_by="4567")
+
+
+def test_who_made_a_run_is_unknown_of_an_old_file_and_of_none_there_is_nothing_to_know(tmp_path):
+    store.write(tmp_path / "train.h5", run())
+    assert store.made_by(tmp_path / "train.h5") == "unknown"
+    assert store.made_by(tmp_path / "none.h5") is None
+    h5py.File(tmp_path / "empty.h5", "w").close()
+    assert store.made_by(tmp_path / "empty.h5") is None
+
+
+def test_a_holder_is_named_while_it_holds(tmp_path):
+    assert locking.holder(tmp_path) == ""
+    with store.locked(tmp_path) as got:
+        assert got and locking.holder(tmp_path).startswith(f"process {os.getpid()} on ")
+        (tmp_path / ".lock").write_text("")  # taken, and not yet signed
+        assert locking.holder(tmp_path) == "another process"
+    assert locking.holder(tmp_path) == ""
+
+
+def test_who_is_not_told_to_stop_waits_until_the_lock_is_free(tmp_path, monkeypatch, capsys):
+    held = (tmp_path / ".lock").open("a+")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    monkeypatch.setattr(locking.time, "sleep", lambda seconds: held.close())
+    with store.locked(tmp_path) as got:
+        assert got and held.closed
+    assert f"{tmp_path}: another process works on this run" in capsys.readouterr().out
 
 
 def test_who_comes_second_waits_names_the_holder_and_gets_the_lock_when_the_holder_is_killed(tmp_path, capsys):
@@ -177,6 +233,30 @@ def test_provenance_is_complete_and_needs_no_torch():
     assert done.returncode == 0, done.stderr
     for name in ("commit", "dirty", "image", "device", "threads", "argv", "seed", "version_torch"):
         assert f"'{name}'" in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+def test_the_commit_is_gits():
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(store.__file__).parent, capture_output=True, text=True)
+    found = store.provenance("cpu", 1, 0)
+    assert found["commit"] == (done.stdout.strip() or "unknown") and (found["dirty"] in ("yes", "no")) == (done.returncode == 0)
+
+
+def test_where_there_is_no_git_and_no_such_package_provenance_says_so(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(origin, "PACKAGES", ("h5py", "no-such-package"))
+    found = store.provenance("cpu", 1, 0)
+    assert (found["commit"], found["dirty"], found["version_no-such-package"]) == ("unknown", "unknown", "absent")
+    assert found["version_h5py"] == h5py.__version__
+
+
+def test_the_command_prints_a_digest_a_file_and_a_mistake_is_one_line(tmp_path):
+    store.write(tmp_path / "a.h5", run())
+    command = [sys.executable, "-m", "suite.store", str(tmp_path / "a.h5")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{store.digest(tmp_path / 'a.h5')}  {tmp_path / 'a.h5'}\n")
+    done = subprocess.run([*command, str(tmp_path / "none.h5")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"suite.store: {tmp_path / 'none.h5'}: no such file\n")
 
 
 def test_a_packed_file_reads_the_same_and_a_damaged_or_endless_one_is_one_line(tmp_path, monkeypatch):
