@@ -37,6 +37,8 @@ def __getattr__(name: str) -> Any:
     for room, names in _ROOMS.items():
         if name in names:
             return getattr(import_module(f"bionas.{room}"), name)
+    if name in _ROOMS:
+        return import_module(f"bionas.{name}")
     raise AttributeError(f"bionas has no {name!r}; it offers {', '.join(__all__)}")
 
 

@@ -6,7 +6,9 @@ import argparse
 import json
 import math
 import os
+import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 from bionas.files import replacing
@@ -59,6 +61,9 @@ def main(argv: list[str] | None = None) -> None:
             raise ValueError(f"{args.metrics}: not a metrics file; make one with python -m suite.collect")
         lines = bounds.lines(json.loads(file["verdict"].asstr()[()]))
         missing = json.loads(file["missing"].asstr()[()]) if "missing" in file else []
+        ends = [
+            str(group.attrs.get("status")).partition("(")[0] for group in store.groups(file) if group.attrs.get("stage") != "evaluation"
+        ]
         if args.reference:
             limits = regression.Limits(args.tolerance, args.worst, args.slower)
             with store.opened(args.reference) as before:
@@ -67,6 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     missed = sum(not found.kept for found in judged)
     what = "bounds" if not args.reference else "bounds and comparisons"
     verdict = f"{args.metrics}: {len(judged) - missed} of {len(judged)} {what} kept" if judged else f"{args.metrics}: no {what} to keep"
+    verdict += "".join(f"; {number} of {len(ends)} searches and trainings {end}" for end, number in Counter(ends).items() if end != "ok")
     if missing:
         verdict += f"; {len(missing)} results missing"
     absent = "\n".join(f"MISSING  {row['run']}  {row['stage']}: {row['reason']}" for row in reversed(missing))  # what went wrong last
@@ -97,6 +103,7 @@ def _append(asked: Path | None, text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads may have seen enough
     try:
         main()
     except (ValueError, OSError) as error:

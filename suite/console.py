@@ -28,6 +28,7 @@ from suite import store
 from suite.jobfile import RUNS
 from suite.missing import last_line
 from suite.plan import Plan
+from suite.shell import called
 
 WIDEST = 200  # characters of a line
 SHOWN = 8  # jobs under way
@@ -166,7 +167,7 @@ class Console(logging.Handler):
         if job.log and job.log.is_file():
             yield f"  log: {job.log}"
         if job.output in self.runs:
-            command = f"  by hand: python -m suite.run {COMMANDS[self.runs[job.output][0]]} "
+            command = f"  by hand: {called('python')} -m suite.run {COMMANDS[self.runs[job.output][0]]} "
             file = str(Path(job.output).with_suffix(".json"))
             yield from [command + file] if len(command + file) <= WIDEST else [command + "\\", f"    {file}"]
 

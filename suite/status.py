@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from suite.definition import spec
 from suite.missing import NOT_YET, last_line, reasons
 from suite.plan import Plan, load, select
 from suite.plan.outdated import RUNS
+from suite.shell import called
 
 STATES = ("done", "running", "failed", "to do")
 SHOWN = 20  # lines of one state
@@ -83,15 +86,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=RUNS, help=f"where runs lie (default: {RUNS})")
     parser.add_argument("--logs", type=Path, default=Path("logs"), help="where their logs lie (default: logs)")
     args = parser.parse_args(argv)
+    size = "" if args.size == "full" else f" --size {args.size}"
+    part = "" if args.only is None else f" --only {shlex.quote(args.only)}"
     plans = [load(str(file), args.size) for file in spec.named(args.benchmark)]
     for planned in select(plans, args.only) if args.only is not None else plans:
         for line in status(planned, args.runs, args.logs):
             print(line)
         reports = [path for name in ("report.html", "check.txt") if (path := Path("results") / planned.name / name).is_file()]
-        print(f"report: {reports[0]}" if reports else f"no report yet; at any time: python -m suite.collect {args.benchmark} --partial")
+        name = args.benchmark if len(plans) == 1 else planned.benchmark.name
+        now = f"{called('python')} -m suite.collect {name}{size}{part} --partial"
+        print(f"report: {reports[0]}" if reports else f"no report yet; at any time: {now}")
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads may have seen enough
     try:
         main()
     except (ValueError, OSError) as error:

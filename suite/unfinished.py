@@ -10,24 +10,31 @@ from collections import Counter
 from pathlib import Path
 
 from suite import store
+from suite.jobfile import RUNS
+from suite.missing import reasons
 from suite.plan import Plan
+from suite.shell import called
 
 
 def made(planned: Plan) -> set[Path]:
     """Return the results that are there."""
-    return {file for where, _, _ in planned.files() if (file := Path("results/runs") / where).is_file()}
+    return {file for where, _, _ in planned.files() if (file := RUNS / where).is_file()}
 
 
 def report(planned: Plan, definition: str, size: str, before: set[Path]) -> None:
     """Collect and render what is there of a benchmark, and say in a line on stderr what is missing.
 
-    Nothing is done where nothing is there, nor where the whole has been collected: then it has its report, or a bound was missed.
+    Nothing is done where the whole has been collected: then it has its report, or a bound was missed. Where nothing is there, that is said.
     Of results that were there `before`, Snakemake took away those that it could not make again; the whole is none without them.
     The parts are in partial.h5, never in metrics.h5: Snakemake would take that for done, since an input that is missing does not count.
     """
     there, folder = made(planned), Path("results") / planned.name
     lost = before - there
-    if not there or (not lost and _is_of(planned, folder / "metrics.h5")):
+    if not lost and _is_of(planned, folder / "metrics.h5"):
+        return
+    if not there and not lost:
+        absent = dict.fromkeys([(f"search/{id}" if stage == "search" else f"trial/{id}", stage) for _, id, stage in planned.files()], "")
+        print(_say(planned, definition, reasons(planned, absent, RUNS, Path("logs")), None), file=sys.stderr)
         return
     if lost:
         (folder / "metrics.h5").unlink(missing_ok=True)
@@ -36,7 +43,9 @@ def report(planned: Plan, definition: str, size: str, before: set[Path]) -> None
     try:
         if _run("suite.collect", definition, "--size", size, *only, "--partial"):
             shown = _run("reports.render", str(folder / "partial.h5"), str(folder / "report.html"))
-            print(_say(planned, definition, folder / "partial.h5", folder / "report.html" if shown else None), file=sys.stderr)
+            with store.opened(folder / "partial.h5") as file:
+                rows = json.loads(file["missing"].asstr()[()])
+            print(_say(planned, definition, rows, folder / "report.html" if shown else None), file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{folder}: no report, on request", file=sys.stderr)
 
@@ -50,17 +59,15 @@ def _is_of(planned: Plan, metrics: Path) -> bool:
         return False
 
 
-def _say(planned: Plan, definition: str, partial: Path, page: Path | None) -> str:
+def _say(planned: Plan, definition: str, rows: list[dict[str, str]], page: Path | None) -> str:
     """Return the line: how much is missing by reason, where the report is, and how to see more."""
-    with store.opened(partial) as file:
-        rows = json.loads(file["missing"].asstr()[()])
-    reasons = Counter(row["reason"].partition(": ")[0] for row in rows)
-    why = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    counts = Counter(row["reason"].partition(": ")[0] for row in rows)
+    why = ", ".join(f"{reason} ({number})" for reason, number in counts.most_common())
     size = " --size tiny" if planned.benchmark.tiny else ""
     only = f" --only {shlex.quote(planned.only)}" if planned.only else ""
     report = f"report on the rest: {page}; " if page else ""
-    more = f"python -m suite.status {shlex.quote(definition)}{size}{only}"
-    return f"{planned.name}: {len(rows)} of {len(list(planned.files()))} results missing ({why}); {report}{more}"
+    more = f"{called('python')} -m suite.status {shlex.quote(definition)}{size}{only}"
+    return f"{planned.name}: {len(rows)} of {len(list(planned.files()))} results missing: {why}; {report}{more}"
 
 
 def _run(module: str, *args: str) -> bool:

@@ -12,6 +12,7 @@ from bionas.rules.layers import RuleConv2d, RuleLinear
 from bionas.rules.models import seed_feedback
 from bionas.seeds import derive
 
+RULES = ", ".join(catalog.RULES)
 BACKENDS = ("native", "biotorch")
 
 
@@ -25,6 +26,8 @@ def convert(
     subclasses of conv and linear whose own `forward` a replacement would lose. Under `bp` that is every layer. The model is changed
     in place, except that a bare layer is replaced. Raises ValueError for what biotorch's layers cannot do.
     """
+    if rule in catalog.NETWORK_RULES:
+        raise ValueError(f"rule: {rule} needs a network that listens at its own output, by connect_output; allowed for convert: {RULES}")
     catalog.choose("rule", rule, catalog.RULES)
     catalog.choose("backend", backend, BACKENDS)
     if backend == "biotorch" and rule not in catalog.BIOTORCH:

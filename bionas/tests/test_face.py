@@ -26,6 +26,11 @@ def test_a_name_that_is_not_offered_is_refused_with_those_that_are():
         _ = bionas.resnet18
 
 
+def test_its_rooms_are_there_without_an_import_of_their_own():
+    line = "import bionas; print(bionas.rules.RULES[0], bionas.attacks.evaluate is bionas.evaluate)"
+    assert subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True).stdout == "bp True\n"
+
+
 def test_what_a_type_checker_sees_is_what_runs():
     lines = [line.split() for line in Path(bionas.__file__).read_text().splitlines() if " as " in line and "import" in line]
     seen = {name: module for _, module, _, name, _, same in lines if name == same}

@@ -7,6 +7,7 @@ interval there is no sentence, but one that says so.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from bionas import catalog
@@ -27,7 +28,7 @@ from reports.numbers.sentences import (
     searches,
 )
 from reports.numbers.tables import Results
-from reports.numbers.writing import level, signed
+from reports.numbers.writing import level, signed, status
 from suite.power import CLAIM_SEEDS, INTERVAL_SEEDS
 
 SHOWN = 8
@@ -169,9 +170,14 @@ def _nothing(results: Results, claims: Sequence[Claim]) -> Iterator[Finding]:
         return
     counts = [len(variant.by_seed("test_error")) for block in results.blocks for variant in block.variants]
     most = max(counts, default=0)
-    if not most:
+    ends = Counter(status(run.status) for block in results.blocks for variant in block.variants for run in variant.trains.values())
+    if not most and ends:
+        how = ", ".join(f"{count} {end}" for end, count in ends.most_common())
+        text = f"No training ended with a network to judge ({how}), so nothing is found"
+    elif not most:
         text = "Nothing has been trained yet, so nothing is found"
     else:
+        why = "size=tiny leaves comparisons out" if results.benchmark.endswith("-tiny") else "the definition named no comparison"
         few = f"{number(most, 'seed')} at most (intervals need {INTERVAL_SEEDS}, claims {CLAIM_SEEDS}), and " if most < CLAIM_SEEDS else ""
-        text = f"Nothing is claimed: {few}the definition named no comparison; what stands below describes"
+        text = f"Nothing is claimed: {few}{why}; what stands below describes"
     yield Finding("No claim", "", text, NOTHING, most, "accuracy")

@@ -255,9 +255,10 @@ class Results:
 
     @property
     def counts(self) -> dict[str, str]:
-        """Return how many of the planned searches and trials there are: "3", or "2 of 3"."""
+        """Return how many of the planned searches there are, and of the trials how many were trained to their end: "3", or "2 of 3"."""
         found = {"searches": sum(len(group.runs) for group in self.searches)}
-        found["trials"] = sum(len(variant.trains) for block in self.blocks for variant in block.variants)
+        trained = (run for block in self.blocks for variant in block.variants for run in variant.trains.values())
+        found["trials"] = sum(run.status == "ok" for run in trained)
         planned = {kind: len(self.plan[kind]) for kind in found}
         return {kind: str(planned[kind]) if found[kind] == planned[kind] else f"{found[kind]} of {planned[kind]}" for kind in found}
 

@@ -230,7 +230,7 @@ def say(price: Price) -> str:
     """Return one line, and one more for what could not be counted."""
     uncounted = "".join(f"\nnot counted: {what}" for what in dict.fromkeys(price.uncounted))
     images, disk = f"{price.images / 1e6:,.2g} M" if price.images < 1e7 else f"{price.images / 1e6:,.0f} M", price.disk / 2**30
-    return f"{price.epochs:,} epochs, {images} images, {disk:,.2g} GiB, {price.flops:.2g} multiply-adds{uncounted}"
+    return f"{price.epochs:,} epochs, {images} images, {disk:,.2g} GiB of results, {price.flops:.2g} multiply-adds{uncounted}"
 
 
 def say_memory(search: Search, needed: int, recomputed: int) -> str:

@@ -38,6 +38,8 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         near = difflib.get_close_matches(path.stem, [p.stem for p in path.parent.glob("*.yaml")], n=1)
         hint = f"; did you mean {path.with_name(near[0] + '.yaml')}?" if near else ""
+        if path.stem.endswith("-tiny"):
+            hint = f"; {path.stem} is the folder of what {path.stem.removesuffix('-tiny')} makes at size tiny"
         raise ValueError(f"{path}: no such definition{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a readable text file ({type(error).__name__})") from None

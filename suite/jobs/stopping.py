@@ -52,7 +52,7 @@ def turn(out: Path, id: str, params: dict[str, Any], stop: StopFlag, made_by: st
             ask_to_go_on(id)
         if finished := store.finished(out, params, made_by):
             checkpoint_of(out).unlink(missing_ok=True)
-            print(f"{out}: finished already")
+            print(f"{out}: finished already, and left as it is; --out makes it once more, elsewhere")
         else:
             _refuse_foreign(out, id)
         yield not finished

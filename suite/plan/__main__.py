@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from textwrap import indent
 
 from suite.definition import price, spec
 from suite.definition.runs import Search, Trial, tuners
@@ -23,6 +25,7 @@ from suite.plan.size import load
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m suite.plan", description="Print what a definition would run; runs nothing.")
     parser.add_argument("file", help="a definition: a name in benchmarks/, such as demo, or a path that ends in .yaml; several with commas")
+    parser.add_argument("--tables", action="store_true", help="of several definitions, print the table of each, too")
     parser.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     parser.add_argument("--size", default="full", help="full, or tiny: one short trial of each kind (default: full)")
     parser.add_argument("--only", help='a part of it, such as "network=resnet20 rules=bp,usf seed=0"; keys are the table\'s columns')
@@ -44,12 +47,16 @@ def main(argv: list[str] | None = None) -> None:
     searches: dict[str, Search] = {}
     trials: dict[str, Trial] = {}
     for planned in plans:
-        _print_table(planned)
-        print(price.say(price.of(planned.searches, planned.trials)))
-        print(duration.say(planned.searches, planned.trials, speed, machine), end="\n\n")
+        took = duration.say(planned.searches, planned.trials, speed, machine)
+        if len(plans) == 1 or args.tables:
+            _print_table(planned)
+            print(f"{price.say(price.of(planned.searches, planned.trials))}\n{took}", end="\n\n")
+        else:
+            print(f"{planned.name}: {_counts(planned)}\n{indent(took, '  ')}")
         searches |= planned.searches
         trials |= planned.trials
     if len(plans) > 1:
+        print("" if args.tables else "\nthe table of each: --tables, or one name\n")
         counts = f"{len(searches)} searches, {len(trials)} trials{_tuning(len(tuners(trials.values())))}"
         print(f"{args.file}: {len(plans)} definitions, {counts}; what several ask for runs once")
         print(price.say(price.of(searches, trials)))
@@ -80,8 +87,11 @@ def _print_table(planned: Plan) -> None:
         console.print(f"plugins  {', '.join(' '.join(pair) for pair in added.items())}", highlight=False)
     if planned.comparisons:
         console.print(_say_comparisons(planned), highlight=False)
-    counts = f"{len(planned.searches)} searches, {len(planned.trials)} trials" + _tuning(len(planned.tuning))
-    console.print(f"{counts}; results in results/{planned.name}/", highlight=False)
+    console.print(f"{_counts(planned)}; results in results/{planned.name}/", highlight=False)
+
+
+def _counts(planned: Plan) -> str:
+    return f"{len(planned.searches)} searches, {len(planned.trials)} trials{_tuning(len(planned.tuning))}"
 
 
 def _plugins(run: Search | Trial) -> dict[str, str]:
@@ -98,7 +108,7 @@ def _say_comparisons(planned: Plan) -> str:
     family, most = sum(n >= INTERVAL_SEEDS for n in seeds), max(seeds)
     if not family:
         return f"{len(seeds)} comparisons, each with too few seeds for an interval, which takes {INTERVAL_SEEDS}"
-    smallest = f"with {most} seeds a difference is seen from {detectable(most, LEVEL / family):.2g} of its standard deviations on"
+    smallest = f"with {most} seeds a difference is seen if it is {detectable(most, LEVEL / family):.2g} times its own standard deviation"
     claim = f"; nothing is claimed, which takes {CLAIM_SEEDS}" if most < CLAIM_SEEDS else ""
     return f"{len(seeds)} comparisons, {family} of them corrected together (Holm): {smallest}{claim}"
 
@@ -134,7 +144,7 @@ def _rows(planned: Plan) -> Iterator[tuple[str, ...]]:
 def _attacks(trial: Trial) -> str:
     """Return how many attacks there are on how many images, and what is analysed."""
     evaluation = trial.evaluation
-    words = [f"{len(evaluation.attacks)} × {evaluation.images} images"] if evaluation and evaluation.attacks else []
+    words = [f"{len(evaluation.attacks)} on {evaluation.images} images"] if evaluation and evaluation.attacks else []
     return ", ".join([*words, *(evaluation.analyses if evaluation else ()), *trial.track]) or "none"
 
 
@@ -150,6 +160,7 @@ def _ranges(numbers: Iterable[int]) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads may have seen enough
     try:
         main()
     except (ValueError, OSError) as error:

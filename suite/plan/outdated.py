@@ -17,6 +17,7 @@ from bionas.files import replacing
 from suite import code, store
 from suite.definition.runs import Trial
 from suite.plan.expand import Plan
+from suite.shell import called
 
 RUNS = Path("results/runs")
 ACCEPTED = "accepted.json"  # {code that made runs: [codes that make the same numbers]}
@@ -81,8 +82,8 @@ def advise(files: Iterable[str], size: str, only: str = "") -> str:
 def commands(files: Iterable[str], size: str, only: str = "") -> tuple[str, str]:
     """Return the lines that make such runs anew, and that accept them if the code here makes the same numbers."""
     files = list(files)
-    anew = ["snakemake", "--cores", "all", "--config", f"benchmark={','.join(files)}", "code=equal"]
-    confirm = ["python", "-m", "suite.confirm", *files]
+    anew = [called("snakemake"), "--cores", "all", "--config", f"benchmark={','.join(files)}", "code=equal"]
+    confirm = [called("python"), "-m", "suite.confirm", *files]
     if size != "full":
         anew, confirm = [*anew, f"size={size}"], [*confirm, "--size", size]
     if only:

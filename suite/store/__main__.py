@@ -1,6 +1,7 @@
 """`python -m suite.store FILE…`: the digest of results files."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads may have seen enough
     try:
         main()
     except (ValueError, OSError) as error:

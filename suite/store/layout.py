@@ -27,6 +27,7 @@ import numpy as np
 
 from bionas.seals import sealed_hdf5, whole
 from suite import code, image
+from suite.shell import called
 from suite.store import hdf5
 
 FORMAT = 1
@@ -137,8 +138,8 @@ def _rebuilt(path: Path) -> str:
     if path.suffix == ".xz":
         return "get it again from where it comes from"
     if command and path.with_suffix(".json").is_file():
-        return f"make it again with: python -m suite.run {command} {shlex.quote(str(path.with_suffix('.json')))}"
-    return "remove it and run the workflow again: snakemake --cores all"
+        return f"make it again with: {called('python')} -m suite.run {command} {shlex.quote(str(path.with_suffix('.json')))}"
+    return f"remove it and run the workflow again: {called('snakemake')} --cores all"
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A benchmark with results missing: what is there is collected and shown, what is not is named with its reason, and the gate fails."""
 
+import dataclasses
 import fcntl
 import functools
 import json
@@ -129,7 +130,7 @@ def test_a_missing_evaluation_leaves_the_errors_where_they_are(folder, capsys):
     assert re.search(r"FA († )?12\.50 1 ", page)  # its row of the first table
     assert (
         "Networks from genotypes on digits: robust accuracy" in page
-        and "ResNet-20 on digits: robust accuracy Not run yet: no network here has been attacked (missing (not run yet))" in page
+        and "ResNet-20 on digits: robust accuracy No network here has been attacked: missing (not run yet)" in page
     )
 
 
@@ -293,7 +294,7 @@ def test_after_a_failure_there_is_a_report_and_no_sign_of_a_pass(folder, capfd):
     assert reported(folder, before - {file_of(folder, "evaluation", "resnet20").relative_to(folder)}) == ["partial.h5", "report.html"]
     said = capfd.readouterr().err
     assert said == (
-        "parts: 1 of 5 results missing (1 not run yet); report on the rest: results/parts/report.html; python -m suite.status parts.yaml\n"
+        "parts: 1 of 5 results missing: not run yet (1); report on the rest: results/parts/report.html; python -m suite.status parts.yaml\n"
     )
     assert "1 of 5 results missing" in text_of((folder / "results/parts/report.html").read_text())
 
@@ -316,6 +317,24 @@ def test_a_result_that_was_taken_away_to_be_made_anew_takes_the_whole_with_it(fo
     assert reported(folder, before) == ["partial.h5", "report.html"]
 
 
-def test_where_there_is_nothing_there_is_nothing_to_report(tmp_path, monkeypatch):
+def test_where_there_is_nothing_there_is_no_report_but_a_line(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
+    log = tmp_path / "logs/dataset/digits.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("data_prep: no room\n")
     assert reported(tmp_path, set()) == []
+    assert capfd.readouterr().err == (
+        "parts: 5 of 5 results missing: its data set could not be made (2), its training is missing (2), its search is missing (1); "
+        "python -m suite.status parts.yaml\n"
+    )
+
+
+def test_the_verdict_counts_what_did_not_end_well(folder, capsys):
+    for where in [where for where, _, stage in parts().files() if stage != "evaluation"][1:]:
+        file = folder / "results/runs" / where
+        store.write(file, dataclasses.replace(store.read(file), status="diverged", metrics={}))
+    (folder / "parts.yaml").write_text(DEFINITION)
+    collect_main(["parts.yaml"])
+    with pytest.raises(SystemExit):
+        check.main(["results/parts/metrics.h5"])
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" bounds kept; 2 of 3 searches and trainings diverged")

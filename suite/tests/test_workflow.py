@@ -105,7 +105,8 @@ def test_one_job_by_hand_takes_the_name_of_its_parameters(finished):
             line = [sys.executable, "-m", "suite.run", command, str(file.relative_to(finished))]
             done = subprocess.run(line, capture_output=True, text=True, cwd=finished, env={"PYTHONPATH": str(ROOT)})
             assert done.returncode == 0, done.stderr
-            assert done.stdout == f"{file.with_suffix('.h5').relative_to(finished)}: finished already\n"
+            result = file.with_suffix(".h5").relative_to(finished)
+            assert done.stdout == f"{result}: finished already, and left as it is; --out makes it once more, elsewhere\n"
 
 
 def test_snakemakes_report_needs_no_network_and_has_ours_with_captions(finished):
@@ -225,7 +226,7 @@ def test_a_failing_job_ends_in_a_report_of_the_rest_and_the_same_line_again_in_t
     assert command == f"  by hand: python -m suite.run train results/runs/trial/{trial.id}/train.json"
     (missing,) = [line for line in done.stderr.splitlines() if "missing" in line]
     assert missing == (
-        "two: 2 of 4 results missing (1 failed, 1 its training is missing); report on the rest: results/two/report.html; "
+        "two: 2 of 4 results missing: failed (1), its training is missing (1); report on the rest: results/two/report.html; "
         "python -m suite.status two.yaml"
     )
     assert sorted(path.name for path in folder.iterdir()) == ["partial.h5", "report.html"]  # nothing that looks like the whole

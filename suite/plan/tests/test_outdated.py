@@ -85,7 +85,8 @@ def test_a_damaged_file_of_accepted_codes_is_said_in_one_line(planned, tmp_path,
         outdated(planned, tmp_path)
 
 
-def test_one_line_names_a_few_and_what_to_do():
+def test_one_line_names_a_few_and_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert say(["a"]) == "1 finished run was made by other code than this: a"
     assert say(list("abcdefg")) == "7 finished runs were made by other code than this: a, b, c, d, e and 2 more"
     assert commands(["x.yaml"], "full") == (

@@ -152,7 +152,11 @@ def test_a_list_of_definitions_stands_for_them(tmp_path, capsys):
     (tmp_path / "two.yaml").write_text("name: two\nabout: x\ndatasets: [digits]\nmodels: {names: [resnet20], rules: [fa, usf]}\n")
     (tmp_path / "both.yaml").write_text("name: both\nabout: x\ndefinitions: [one, two]\n")
     main([str(tmp_path / "both.yaml")])
-    assert "2 definitions, 0 searches, 3 trials" in capsys.readouterr().out  # what both ask for runs once
+    brief = capsys.readouterr().out
+    assert "2 definitions, 0 searches, 3 trials" in brief  # what both ask for runs once
+    assert "one: 0 searches, 2 trials\n  about " in brief and "resnet20" not in brief
+    main([str(tmp_path / "both.yaml"), "--tables"])
+    assert capsys.readouterr().out.count("│ trial │ digits") == 4
 
 
 @pytest.mark.parametrize(

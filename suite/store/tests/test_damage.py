@@ -95,7 +95,8 @@ def test_a_flipped_bit_of_a_run_in_a_metrics_file_is_found_by_all_who_read_it(co
                 assert str(error).startswith(f"{metrics}: damaged")
 
 
-def test_collect_names_the_damaged_run_and_the_command_that_makes_it_again(collected, tmp_path):
+def test_collect_names_the_damaged_run_and_the_command_that_makes_it_again(collected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     planned, file, metrics = collected
     content, before = file.read_bytes(), metrics.read_bytes()
     file.write_bytes(flipped(content, content.index(np.array([1.0, 0.5]).tobytes()) * 8))
