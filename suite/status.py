@@ -70,6 +70,13 @@ def _ended(file: Path) -> str:
         return f"damaged: {error}"
 
 
+def _older(report: Path, planned: Plan, runs: Path) -> str:
+    """Say that a report is of before, where a result came after it."""
+    files = [runs / where for where, _, _ in planned.files()]
+    newest = max((file.stat().st_mtime for file in files if file.is_file()), default=0)
+    return ", of before: results have come since" if newest > report.stat().st_mtime else ""
+
+
 def _state(ended: str, reason: str) -> str:
     if ended:
         return "failed" if ended.startswith("damaged") else "done"
@@ -95,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
         reports = [path for name in ("report.html", "check.txt") if (path := Path("results") / planned.name / name).is_file()]
         name = args.benchmark if len(plans) == 1 else planned.benchmark.name
         now = f"{called('python')} -m suite.collect {name}{size}{part} --partial"
-        print(f"report: {reports[0]}" if reports else f"no report yet; at any time: {now}")
+        print(f"report: {reports[0]}{_older(reports[0], planned, args.runs)}" if reports else f"no report yet; at any time: {now}")
 
 
 if __name__ == "__main__":

@@ -229,8 +229,10 @@ def memory(searches: Mapping[str, Search]) -> tuple[Search, int, int] | None:
 def say(price: Price) -> str:
     """Return one line, and one more for what could not be counted."""
     uncounted = "".join(f"\nnot counted: {what}" for what in dict.fromkeys(price.uncounted))
-    images, disk = f"{price.images / 1e6:,.2g} M" if price.images < 1e7 else f"{price.images / 1e6:,.0f} M", price.disk / 2**30
-    return f"{price.epochs:,} epochs, {images} images, {disk:,.2g} GiB of results, {price.flops:.2g} multiply-adds{uncounted}"
+    millions, size = price.images / 1e6, price.disk / 2**20
+    images = f"{price.images:,}" if millions < 1 else f"{millions:,.2g} M" if millions < 10 else f"{millions:,.0f} M"
+    disk = f"{size:,.3g} MiB" if size < 2**10 else f"{size / 2**10:,.2g} GiB"
+    return f"{price.epochs:,} epochs, {images} images, {disk} of results, {price.flops:.2g} multiply-adds{uncounted}"
 
 
 def say_memory(search: Search, needed: int, recomputed: int) -> str:

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     for planned in plans:
         took = duration.say(planned.searches, planned.trials, speed, machine)
         if len(plans) == 1 or args.tables:
-            _print_table(planned)
+            _print_table(planned, args.runs)
             print(f"{price.say(price.of(planned.searches, planned.trials))}\n{took}", end="\n\n")
         else:
             print(f"{planned.name}: {_counts(planned)}\n{indent(took, '  ')}")
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{say(names)}; {advise(spec.paths(args.file), args.size, args.only or '')}")
 
 
-def _print_table(planned: Plan) -> None:
+def _print_table(planned: Plan, runs: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -87,7 +87,9 @@ def _print_table(planned: Plan) -> None:
         console.print(f"plugins  {', '.join(' '.join(pair) for pair in added.items())}", highlight=False)
     if planned.comparisons:
         console.print(_say_comparisons(planned), highlight=False)
-    console.print(f"{_counts(planned)}; results in results/{planned.name}/", highlight=False)
+    files = [runs / where for where, _, _ in planned.files()]
+    there = f"; {there} of {len(files)} results are there" if (there := sum(file.is_file() for file in files)) else ""
+    console.print(f"{_counts(planned)}{there}; results in results/{planned.name}/", highlight=False)
 
 
 def _counts(planned: Plan) -> str:

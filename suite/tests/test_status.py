@@ -1,6 +1,7 @@
 """What of a benchmark is done, running, failed and to do: said from what lies there, and nothing changed."""
 
 import fcntl
+import os
 
 import pytest
 
@@ -61,6 +62,16 @@ def test_a_damaged_file_counts_as_failed_and_an_early_end_is_named(here, capsys)
     assert lines[0] == "parts: 4 done, 1 failed, of 5 results"
     assert any(line.startswith("damaged: ") for line in lines)
     assert "1 done, but diverged" in lines
+
+
+def test_a_report_is_said_to_be_old_once_a_result_is_newer(here, capsys):
+    page = here / "results/parts/report.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("")
+    os.utime(page, (10**9, 10**9))
+    assert said(capsys)[-1] == "report: results/parts/report.html, of before: results have come since"
+    os.utime(page, (10**10, 10**10))
+    assert said(capsys)[-1] == "report: results/parts/report.html"
 
 
 def test_a_part_of_it(here, capsys):

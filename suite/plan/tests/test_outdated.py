@@ -104,7 +104,8 @@ def test_the_plan_says_it(tmp_path, capsys):
     ((file, id, stage),) = plan.load(str(tmp_path / "one.yaml")).files()
     store.write(tmp_path / "runs" / file, store.Run(stage, id, {}))
     main([str(tmp_path / "one.yaml"), "--runs", str(tmp_path / "runs")])
-    *_, line = capsys.readouterr().out.splitlines()
+    *above, line = capsys.readouterr().out.splitlines()
+    assert "0 searches, 1 trials; 1 of 1 results are there; results in results/one/" in above
     assert line.startswith("1 finished run was made by other code than this: trial/digits/resnet20/fa/seed0")
     assert f"snakemake --cores all --config benchmark={tmp_path}/one.yaml code=equal" in line
 
