@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 LARGEST = 2**20  # bytes of a definition: a thousand times a usual one
+DEEPEST = 100  # lists and mappings in one another; Python has a limit of its own, but not always the same
 MOST = 20_000  # words, lists and mappings in it, counted wherever an alias repeats them: a few lines of aliases of aliases are billions
 LONGEST = 1000  # characters of a number
 
@@ -68,13 +69,15 @@ def load(text: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def _size(node: yaml.Node, known: dict[int, int]) -> int:
+def _size(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
     """Count a node and all below it as often as they stand there, without writing them out. Raises ValueError for one that holds itself."""
+    if depth > DEEPEST:
+        raise ValueError(f"line {node.start_mark.line + 1}: nested too deeply")
     if id(node) not in known:
         known[id(node)] = -1
         below = node.value if isinstance(node, yaml.CollectionNode) else []
         parts = itertools.chain.from_iterable(below) if isinstance(node, yaml.MappingNode) else below
-        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+        known[id(node)] = 1 + sum(_size(part, known, depth + 1) for part in parts)
     if known[id(node)] < 0:
         raise ValueError(f"line {node.start_mark.line + 1}: holds itself, by an alias")
     return known[id(node)]

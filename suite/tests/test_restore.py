@@ -80,6 +80,7 @@ def test_a_runs_file_is_no_metrics_file(collected):
 
 def test_of_a_partial_file_what_is_there_is_restored(collected):
     _, folder = collected
+    damage.unseal(folder / "metrics.h5")
     with h5py.File(folder / "metrics.h5", "a") as file:
         del file["search"]
     assert restore.restore(folder / "metrics.h5", folder / "again") == (8, 0)

@@ -16,6 +16,7 @@ import pytest
 
 from suite import store
 from suite.store import comparing, locking, origin
+from suite.tests.damage import unseal
 
 
 def run(**changes):
@@ -130,6 +131,7 @@ def overwritten(path):
 
 
 def of_another_format(path):
+    unseal(path)
     with h5py.File(path, "a") as file:
         file.attrs["format"] = 99
 
