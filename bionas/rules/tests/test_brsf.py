@@ -1,10 +1,12 @@
 """brSF redraws once an update: not once a forward, and never in evaluation."""
 
+import pytest
 import torch
 from torch import nn
 
 from bionas.rules import RuleLinear, advance, seed_feedback
 from bionas.rules.tests.helpers import conv
+from bionas.seeds import derive
 
 
 class TestBrSF:
@@ -34,6 +36,24 @@ class TestBrSF:
     def test_layers_of_one_shape_draw_apart(self):
         first, second = self.feedbacks(self.model())[:2]
         assert not torch.equal(first.abs(), second.abs())
+
+    def test_each_magnitude_is_a_hash_of_its_layer_its_place_and_the_update(self):
+        """By splitmix64 in Python's own whole numbers."""
+
+        def scrambled(z):
+            z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+            z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+            return z ^ z >> 31
+
+        golden, model = 0x9E3779B97F4A7C15, self.model()
+        for update in range(3):
+            for name in (1, 3):
+                R, key = model[name].R.flatten(), derive(3, "feedback", str(name), 0)
+                fan = sum(torch.nn.init._calculate_fan_in_and_fan_out(model[name].weight))
+                for place in (1, 2, len(R)):
+                    drawn = scrambled((place * golden + key + scrambled(update * golden % 2**64)) % 2**64) >> 40
+                    assert R[place - 1].item() == pytest.approx(drawn / 2**24 * (6 / fan) ** 0.5, rel=1e-6)
+            advance(model)
 
     def test_a_restored_model_goes_on_with_the_same_draws(self):
         model, restored = self.model(), self.model()
