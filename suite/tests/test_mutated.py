@@ -26,7 +26,7 @@ from suite.tests import finished
 from suite.tests.damage import reseal
 from suite.tests.test_faults import make
 
-MUTATIONS = 8  # of each kind of file
+MUTATIONS = int(os.environ.get("BIONAS_MUTATIONS", 8))  # of each kind of file
 MARKS = [b"TREE", b"SNOD", b"HEAP", b"format", b"params", b"stage", b"status", b"curves", b"data.pkl", b"owner", b"state"]
 
 

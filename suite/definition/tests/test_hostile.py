@@ -1,5 +1,6 @@
 """Definitions that nobody would write: each is planned or refused in one line, soon, and in little memory."""
 
+import os
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 TEXTS = [file.read_text(encoding="utf-8") for file in sorted((ROOT / "benchmarks").glob("*.yaml"))]
 TOKEN = re.compile(r"[\w.\-]+")
 LONGEST = 2000  # letters of a refusal, which may list what is allowed
+FUZZED = int(os.environ.get("BIONAS_FUZZED", 100))  # definitions by the format, and twice as many that are changed ones
 ODD = [
     *("0", "-1", "1e400", "0x" + "F" * 2000, "9" * 5000, "9" * 900, "1:30:00", "2001-99-99", "2001-01-01", ".nan", "~", "null", "true"),
     *(
@@ -124,13 +126,13 @@ def valued(node):
     return st.integers(0, 60).flatmap(lambda chance: right if chance else wrong)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2 * FUZZED, deadline=None, derandomize="BIONAS_FUZZED" not in os.environ, suppress_health_check=list(HealthCheck))
 @given(mutated())
 def test_a_mutated_definition_is_planned_or_refused_in_a_line(text):
     planned_or_one_line(text)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=FUZZED, deadline=None, derandomize="BIONAS_FUZZED" not in os.environ, suppress_health_check=list(HealthCheck))
 @given(st.deferred(lambda: valued(schema.schema())))
 def test_a_definition_by_the_format_is_planned_or_refused_in_a_line(raw):
     planned_or_one_line(yaml.safe_dump(raw))
