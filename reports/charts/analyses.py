@@ -11,7 +11,7 @@ from markupsafe import Markup
 from reports.charts.chart import NOTHING, Panel, draw
 from reports.charts.chart import Row as Drawn
 from reports.charts.curves import folded
-from reports.charts.lines import SHORT, Axis, Line, multiples, over_seeds, powers
+from reports.charts.lines import SHORT, Axis, Line, multiples, over_seeds, ruled
 from reports.charts.style import HERE, Series, coloured, looks, quantity, rule_shape, shade, shaped, tips
 from reports.numbers.analyses import Arrays, Row, stored
 from reports.numbers.names import ordered, spell
@@ -196,7 +196,7 @@ def _spread(kinds: Sequence[Series]) -> dict[str, Any]:
 
 def _scatter(series: Sequence[Series], title: str, low: float, high: float) -> dict[str, Any]:
     x, up = quantity("variance", title, type="log", nice=False, padding=12), quantity("value", "test error, %", padding=8)
-    x["axis"] = {"labelExpr": SHORT, "values": powers(low, high)}
+    x["axis"] = {"labelExpr": SHORT, "values": ruled(low, high)}
     shown = tips(
         ("series", "network"),
         ("value", "test error, %", ".2f"),

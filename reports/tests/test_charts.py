@@ -132,6 +132,21 @@ def test_a_gap_in_one_seed_is_bridged_by_the_others_and_the_band_is_their_range(
     assert lines.over_seeds("a", Series("a", "#000"), [[np.nan]]) is None and lines.over_seeds("a", Series("a", "#000"), []) is None
 
 
+@pytest.mark.parametrize("epochs", [[1], [10], [0, 1], [1, 2], [1, 2, 3], [1, 2, 3, 4, 5], range(1, 10), range(1, 31)])
+def test_epochs_are_whole_and_none_is_named_twice(epochs):
+    values = [10 * float(epoch) for epoch in epochs]  # of another size than any epoch
+    figure = lines.multiples("t", [lines.Line("a", Series("a", "#000"), epochs, values, values, values, 1)], EPOCH, LOSS)
+    named = re.findall(r"<text[^>]*>([^<]+)</text>", figure.partition(">epoch</text>")[0])
+    assert named == sorted(set(named), key=int) and {int(each) for each in named} <= set(epochs)
+    assert len(named) > 1 or len(epochs) == 1
+
+
+@pytest.mark.parametrize("low, high", [(15, 30), (0.9e6, 1.4e6), (21, 22), (1, 1.002), (3, 60), (1e-6, 1e9)])
+def test_a_logarithmic_axis_names_two_numbers_or_more_of_those_that_it_holds(low, high):
+    named = [value for value in lines.ruled(low, high) if low <= value <= high]
+    assert 2 <= len(named) <= 8 and all(value == float(f"{value:.4g}") for value in named)
+
+
 # --- errors and costs -----------------------------------------------------------------------------------------------------
 
 
