@@ -37,9 +37,10 @@ def worst(part: Part, verdicts: Sequence[Verdict] = ()) -> Markup:
         rows += found
         words = f"worst cases between {min(shown):.1f} and {max(shown):.1f} %"
         panels.append(Panel(f"Within {table.budget.words}", words, _spec(list(series.values()), rule=True), {"panel": table.budget.words}))
-    entries = [kind(CLEAN, (), "cross"), *_ways(rows), kind(WORST, (), "tick")]
+    entries = [kind(CLEAN, (), "open-cross"), *_ways(rows), kind(WORST, (), "tick")]
     title = f"Worst case within each budget, {part.block.dataset}, {part.block.network}"
-    note = "Lines are 95 % intervals of the worst case."
+    note = "A thin line goes from no attack to the worst case"
+    note += "; a thick one is its 95 % interval." if any(row.get("low") is not None for row in rows) else "."
     if any(row.get("words", "").endswith(MASKED) for row in rows):
         note += " “Masked”: others than its own gradient break more, see the verdicts."
     if any(table.smaller(kind, row) for table in part.tables() for row in table.rows for kind in row.reach):

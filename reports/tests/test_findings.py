@@ -243,7 +243,7 @@ def test_what_cannot_be_judged_says_why(metrics):
 
 def test_a_printed_number_outside_is_told_without_blame_and_inside_is_counted(metrics):
     """FA selected: 14.1 ± 4.3027 · 0.1 · √(4/3); 13.06 is printed. BP's 9.20 lies inside."""
-    told = [finding for finding in found(metrics([*LENET_BP, *LENET_FA])) if finding.kind == "Against the paper"]
+    told = [finding for finding in found(metrics([*LENET_BP, *LENET_FA])) if finding.kind == "Against a published table"]
     assert "1 of 2 printed numbers lies inside where one more of ours would (95 %, 3 seeds), 1 outside" in plain(told[0].text)
     words = (
         "ours errs 1.04 points more than the printed 13.06 (test error of the best epoch), which lies outside where one more of ours would "
@@ -253,7 +253,7 @@ def test_a_printed_number_outside_is_told_without_blame_and_inside_is_counted(me
 
 
 def test_too_few_seeds_are_said_once_for_all_tables(metrics):
-    (told,) = [f for f in found(metrics([lenet("bp", 0, 9.0, 9.5), lenet("fa", 0, 13.0, 14.0)])) if f.kind == "Against the paper"]
+    (told,) = [f for f in found(metrics([lenet("bp", 0, 9.0, 9.5), lenet("fa", 0, 13.0, 14.0)])) if f.kind == "Against a published table"]
     assert "2 printed numbers with ours beside; 1 seed cannot say" in told.text
 
 
@@ -299,7 +299,7 @@ def test_the_page_shows_them_after_the_verdict_escaped_and_every_link_has_its_ta
     path = metrics(trials, comparisons=[named(dataset=EVIL)])
     page = render.render(tables.read(path))
     section = page.partition('<section class="findings"')[2].partition("</section>")[0]
-    assert page.index("No bounds to keep") < page.index('id="findings"') < page.index('id="comparisons"')
+    assert page.index("Nothing here is judged") < page.index('id="findings"') < page.index('id="comparisons"')
     assert "under FA it errs 5.00 points more than under BP" in section and "&lt;script&gt;" in section and "<script" not in section
     ids = set(re.findall(r'\bid="?([^"\s>]+)', page))
     links = re.findall(r'href="#([^"]+)"', section)

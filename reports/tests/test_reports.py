@@ -185,8 +185,26 @@ def without_scripts(page):
 
 def test_page_shows_the_numbers_of_the_file(metrics):
     text = re.sub(r"<[^>]+>", " ", page_of(metrics(TRIALS)))
-    for words in ("6.50 ± 2.12", "1.50 ± 0.71", "269 k", "2.52 M", "FA 20 (268 k)", "No bounds to keep", "Within ε = 0.35 in L∞"):
+    for words in (
+        "6.50 ± 2.12",
+        "1.50 ± 0.71",
+        "269 k",
+        "2.52 M",
+        "FA 20 (268 k)",
+        "Nothing here is judged as passed or failed",
+        "Within ε = 0.35 in L∞",
+    ):
         assert words in re.sub(r"\s+", " ", text), words
+
+
+def test_what_a_page_does_not_show_its_captions_do_not_speak_of(metrics):
+    """Two seeds of one network, no cells, no comparisons, no search: neither genotypes nor intervals of differences."""
+    plain = without_scripts(page_of(metrics(TRIALS)))
+    for words in ("genotype", "random search", "different protocols", "the interval of a difference", "lines 95 % intervals"):
+        assert words not in plain.partition('id="robustness"')[0], words
+    assert "a thick one is its 95 % interval" not in plain and "Masked”:" not in plain
+    searched = without_scripts(page_of(metrics(TRIALS, searches=[search(0)])))
+    assert "random search ranks" not in searched and "its cell is trained anew" not in searched
 
 
 def test_searches_and_their_genotypes_are_shown(metrics):
