@@ -58,6 +58,7 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
         results=results,
         missed=missed,
         findings=found,
+        glossary=findings.words(results, [*found, *more]),
         more_findings=more,
         gaps=missing,
         listed=gaps.listed,

@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 from html import unescape
 
 import h5py
@@ -292,6 +293,15 @@ def test_eight_are_shown_claims_first_with_room_for_other_kinds_and_no_detail():
     assert [finding.tone for finding in few] == [CLAIM] and [finding.tone for finding in folded] == [DETAIL]
 
 
+def test_words_that_findings_take_for_known_are_explained_where_they_are_used(metrics):
+    def explained(*told, trials=()):
+        return [word for word, _ in findings.words(tables.read(metrics(list(trials))), told)]
+
+    assert explained(made(CLAIM)) == ["Told apart"] and explained(made(TIE)) == ["Told apart", "A tie"]
+    assert explained(replace(made(CLAIM), text="1 of 2 networks is masked")) == ["Told apart", "Masked"]
+    assert explained(made(CLAIM), trials=[trial("uninformed", 0, 1.0)]) == ["Told apart", "Uninformed, permuted α"]
+
+
 def test_the_page_shows_them_after_the_verdict_escaped_and_every_link_has_its_target(metrics):
     trials = networks(bp=BP, fa=FA, usf=USF)
     for entry, *_ in trials:
@@ -301,6 +311,7 @@ def test_the_page_shows_them_after_the_verdict_escaped_and_every_link_has_its_ta
     section = page.partition('<section class="findings"')[2].partition("</section>")[0]
     assert page.index("Nothing here is judged") < page.index('id="findings"') < page.index('id="comparisons"')
     assert "under FA it errs 5.00 points more than under BP" in section and "&lt;script&gt;" in section and "<script" not in section
+    assert "Told apart</b>: the interval of the difference leaves 0 out" in section
     ids = set(re.findall(r'\bid="?([^"\s>]+)', page))
     links = re.findall(r'href="#([^"]+)"', section)
     assert len(links) == section.count("<li") >= 2 and {unescape(link) for link in links} <= ids
