@@ -89,12 +89,14 @@
     try {
       await navigator.clipboard.writeText(content);
     } catch { // not allowed to, or an old browser
+      const at = document.activeElement;
       const area = make("textarea", { class: "copied", "aria-hidden": "true" });
       area.value = content;
       document.body.append(area);
       area.select();
       document.execCommand("copy");
       area.remove();
+      at?.focus();
     }
   };
 
@@ -324,5 +326,12 @@
   const pages = (length) => { for (const view of views.values()) if (view.total > PAGED && !view.packed) view.api.page.len(length).draw(false); };
   addEventListener("beforeprint", () => { printing = true; pages(-1); });
   addEventListener("afterprint", () => { printing = false; pages(100); });
-  window.reportTables = { add: (table, packed) => views.set(table.id, new View(table, packed)), make };
+  window.reportTables = {
+    add: (table, packed) => views.set(table.id, new View(table, packed)),
+    async copy(id, content, what) {
+      await copy(content);
+      views.get(id)?.say(`${what} copied`);
+    },
+    make,
+  };
 })();
