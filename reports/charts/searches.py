@@ -12,8 +12,8 @@ from reports.charts.chart import NOTHING, Panel, Row, draw
 from reports.charts.curves import folded
 from reports.charts.genotype import NAMES
 from reports.charts.lines import Axis, Line, multiples, over_seeds
-from reports.charts.style import HERE, INK, MUTED, Series, coloured, rule_dash, shade, themed, tips, unique
-from reports.numbers.names import PALETTE, RULES, spell
+from reports.charts.style import HERE, INK, MUTED, Series, coloured, rule_dash, shade, themed, tips
+from reports.numbers.names import PALETTE, RULES, spell, unique
 from reports.numbers.tables import SearchGroup
 from suite import store
 

@@ -26,6 +26,7 @@ from reports.numbers import (
     ranking,
     rates,
     robustness,
+    settings,
     spread,
     tables,
     writing,
@@ -41,7 +42,7 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    words = ("si", "duration", "setting", "fixed", "interval", "p_value", "status", "full", "measured", "slug", "shortened")
+    words = ("si", "duration", "fixed", "interval", "p_value", "status", "full", "measured", "slug", "shortened")
     environment.filters |= {word: getattr(writing, word) for word in words}
     environment.filters |= {"metric": lambda name: attacked.metric_in_full(name, results.attacks)}
     environment.filters |= {"packed": long.packed, "pasted": long.pasted}
@@ -86,6 +87,7 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
         tests=long.tests(results, masked),
         tried=tried,
         grid=rates.grid(tried),
+        settings=settings.groups(results),
         spreads=spread.spreads(results),
         rankings=ranking.rankings(results),
         compositions=composition.compositions(results),

@@ -378,7 +378,7 @@ def test_runs_of_other_code_are_said_at_the_top_and_marked_and_so_is_what_rests_
     results = tables.read(path)
     page = render.render(results)
     assert "2 of 11 runs were made by another version of the code" in page and "1 rest on those" in page
-    assert EVIL not in page and "code>snakemake &lt;script&gt;" in page
+    assert EVIL not in page and "code>.venv/bin/snakemake &lt;script&gt;" in page
     marked = {v.rules: results.by_other_code(v.all_runs) for block in results.blocks for v in block.variants}
     usf = "1 of 2 runs resting on a search or training that another version of the code made"
     assert marked == {"bp": "", "fa": "1 of 4 runs made by another version of the code", "usf": usf}
