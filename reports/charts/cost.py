@@ -42,7 +42,9 @@ def cost(block: Block, searches: Iterable[SearchGroup] = ()) -> Markup:
             panels.append(Panel(title.capitalize(), words, spec, {"panel": title}))
     if not panels:
         return Markup("")
-    series = [Series(look.name, look.colour, (), look.shape) for _, look in found if any(row["series"] == look.name for row in rows)]
+    series = [
+        Series(look.name, look.colour, (), f"open-{look.shape}") for _, look in found if any(row["series"] == look.name for row in rows)
+    ]
     note = "Large marks are means over seeds, small ones seeds; named are the cheapest and the best. Times are those of the runs' machines."
     if len(block.variants) > len(found):
         note = f"The first {len(found)} of {len(block.variants)} networks. {note}"

@@ -19,6 +19,7 @@ FAR = 1e3  # times the upper quartile, up and down, are what a logarithmic axis 
 SIZED = 12  # lines of so few points show them
 COUNTED = 5  # so many whole numbers each have a tick; of more, those that Vega chooses
 SHORT = "datum.value >= 1e5 || datum.value < 1e-3 ? format(datum.value, '.0e') : format(datum.value, '~g')"
+WHOLE: dict[str, Any] = {"tickMinStep": 1, "labelExpr": "datum.value % 1 ? '' : format(datum.value, 'd')"}
 ZOOM = {"name": "zoom", "select": {"type": "interval", "zoom": "wheel![event.altKey]"}, "bind": "scales"}
 
 
@@ -80,7 +81,9 @@ def multiples(
         note = f"One point in {step} of each line is drawn. {note}".strip()
     reach = [row[column] for row in rows for column in ("low", "high", "value")]
     over = _domain(y, [*reach, *([] if mark is None else [mark])])
-    spec = _spec(series, kinds, dashes, x, y, rows, over, grey and len(panels) > 1, mark)
+    behind = grey and len(panels) > 1
+    spec = _spec(series, kinds, dashes, x, y, rows, over, behind, mark)
+    note = f"Grey: the lines of the other panels. {note}".strip() if behind else note
     top = over[1]
     if any(row["value"] is not None and np.isfinite(row["value"]) and row["value"] > 1.001 * top for row in rows):
         note = f"What goes beyond an edge is cut off there; the data have it. {note}".strip()
@@ -190,9 +193,8 @@ def _spec(
 
 def _wholes(low: float, high: float) -> dict[str, Any]:
     """Return the axis of whole numbers: Vega puts ticks between the last few of them, and zooming in does anywhere."""
-    axis: dict[str, Any] = {"tickMinStep": 1, "labelExpr": "datum.value % 1 ? '' : format(datum.value, 'd')"}
     among = range(math.ceil(low), math.floor(high) + 1)
-    return {**axis, "values": list(among)} if len(among) <= COUNTED else axis
+    return {**WHOLE, "values": list(among)} if len(among) <= COUNTED else WHOLE
 
 
 def ruled(low: float, high: float) -> list[float]:

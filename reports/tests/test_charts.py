@@ -87,6 +87,25 @@ def test_what_panels_share_stands_once_and_lies_where_it_would_in_each():
     assert "backdrop" not in alone and alone.count(">epoch</text>") == 1
 
 
+def test_what_no_legend_names_a_note_does(metrics):  # noqa: F811
+    several = lines.multiples("t", [line("a", [1.0, 2.0]), line("b", [2.0, 3.0])], EPOCH, LOSS)
+    assert "Grey: the lines of the other panels." in several
+    assert "Grey" not in lines.multiples("t", [line("a", [1.0, 2.0])], EPOCH, LOSS)
+    group, random = search(0), search(0, "random")
+    groups = tables.read(metrics([], searches=[group, random])).searches
+    assert "Bands are the range over seeds. Random search has one accuracy, at its end." in charts.searches(groups)
+    assert "Random search" not in charts.searches(tables.read(metrics([], searches=[group])).searches)
+
+
+def test_candidates_without_weights_are_no_second_grey_beside_bps(metrics):  # noqa: F811
+    entry, run = searched([[0.5, 0.5], [0.4, 0.6]])
+    run.arrays["alphas/candidates"] = np.array(["max_pool_3x3", "sep_conv_3x3:bp"], dtype=object)
+    figure = charts.alphas(tables.read(metrics([], searches=[(entry, run)])).searches).partition("edge by edge")[0]
+    colours = dict(re.findall(r'<li data-off="([^"]+)"><svg[^>]*><g fill="[^"]*(#[0-9a-f]{6})', figure))
+    one, other = ([int(colours[name][i : i + 2], 16) for i in (1, 3, 5)] for name in ("BP", "no weights"))
+    assert np.linalg.norm(np.subtract(one, other)) > 60
+
+
 def test_nothing_from_data_ends_a_script_or_a_picture():
     figure = lines.multiples(f"Curves, {NASTY}", [line(NASTY, [1.0, 2.0]), line("b", [2.0, 3.0])], EPOCH, LOSS)
     assert "<script>alert" not in figure and figure.count("</script>") == 1
