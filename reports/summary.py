@@ -126,9 +126,8 @@ def _robustness(results: tables.Results) -> Iterator[str]:
         where = f"{'cells' if part.block.network == 'cells' else part.block.network} on {part.block.dataset}"
         for table in part.tables():
             kinds = table.kinds if len(table.kinds) > 1 else ()
-            named = [
-                {"own": "own gradient", "true": "true gradient", "none": "no gradient", "transfer": "transfer"}[kind] for kind in kinds
-            ]
+            words = {"own": "own gradient", "true": "true gradient", "none": "no gradient", "transfer": "transfer"}
+            named = [f"{words[kind]}{f' ({least.at_most})' if (least := table.smaller(kind)) else ''}" for kind in kinds]
             yield from _head(f"{where}, robust within {table.budget.words}, %", "no attack", *named, "worst case", "seeds")
             for row in table.rows:
                 shares = ["= own" if kind == "true" and row.plain else _share(row.by_kind[kind]) for kind in kinds]

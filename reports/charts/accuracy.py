@@ -45,7 +45,8 @@ def errors(block: Block) -> Markup:
         words = f"between {min(apart):+.2f} and {max(apart):+.2f} points"
         spec = _spec(compared, "difference, points (left of 0: errs less)", 0, _domain(rows, "difference"))
         panels.append(Panel(f"Difference to {against}, paired by seed", words, spec, {"panel": "difference"}))
-    note = "Small marks are seeds, large ones means, lines 95 % intervals (from three seeds on)."
+    note = "Small marks are seeds, large ones means"
+    note += ", lines 95 % intervals." if any(row.get("low") is not None for row in rows) else "; intervals take three seeds."
     if len(block.variants) > len(found):
         note = f"The first {len(found)} of {len(block.variants)} rows; all are in the table. {note}"
     return draw(f"Test error by rule, {block.dataset}, {block.network}", rows, panels, note=note)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from reports.charts.chart import NOTHING, Panel, draw
 from reports.charts.chart import Row as Drawn
 from reports.charts.curves import folded
-from reports.charts.lines import SHORT, Axis, Line, multiples, over_seeds, powers
+from reports.charts.lines import SHORT, WHOLE, Axis, Line, multiples, over_seeds, ruled
 from reports.charts.style import HERE, Series, coloured, looks, quantity, rule_shape, shade, shaped, tips
 from reports.numbers.analyses import Arrays, Row, stored
 from reports.numbers.names import ordered, spell
@@ -81,7 +81,7 @@ def variances(block: Block, rows: Sequence[Row]) -> Markup:
         if here:
             drawn += here
             panels.append(Panel(title.capitalize(), f"test error against {title}", _scatter(shown, title, *_ends(here)), {"panel": title}))
-    series = [Series(look.name, look.colour, (), look.shape) for look in shown]
+    series = [Series(look.name, look.colour, (), f"open-{look.shape}") for look in shown]
     title = f"Variance beside accuracy, {block.dataset}, {block.network}"
     return draw(title, drawn, panels, series, heading="Test error, %, against variance") if panels else NOTHING
 
@@ -177,7 +177,7 @@ def _spread(kinds: Sequence[Series]) -> dict[str, Any]:
     colour: dict[str, Any] = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": names, "range": colours}}
     shape = {**colour, "scale": {"domain": names, "range": [one.shape for one in kinds]}}
     x, up = quantity("layer", "layer, first to last", nice=False, padding=6), quantity("q5", None)
-    x["axis"], up["axis"] = {"tickMinStep": 1, "format": "d"}, {}
+    x["axis"], up["axis"] = WHOLE, {}
     shown = tips(("name", "layer"), ("kind", "rule"), *((f"q{q}", f"{q} %", ".3~g") for q in (5, 25, 50, 75, 95)))
     thin: dict[str, Any] = {"x": x, "y": up, "y2": {"field": "q95"}, "color": colour, "tooltip": shown}
     thick = {**thin, "y": {**up, "field": "q25"}, "y2": {"field": "q75"}}
@@ -196,7 +196,7 @@ def _spread(kinds: Sequence[Series]) -> dict[str, Any]:
 
 def _scatter(series: Sequence[Series], title: str, low: float, high: float) -> dict[str, Any]:
     x, up = quantity("variance", title, type="log", nice=False, padding=12), quantity("value", "test error, %", padding=8)
-    x["axis"] = {"labelExpr": SHORT, "values": powers(low, high)}
+    x["axis"] = {"labelExpr": SHORT, "values": ruled(low, high)}
     shown = tips(
         ("series", "network"),
         ("value", "test error, %", ".2f"),

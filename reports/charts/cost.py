@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.charts.chart import Panel, Row, draw
-from reports.charts.lines import powers
+from reports.charts.lines import ruled
 from reports.charts.style import HERE, INK, Series, coloured, looks, quantity, shaped, tips
 from reports.numbers.tables import Block, SearchGroup, Variant
 
@@ -37,12 +37,14 @@ def cost(block: Block, searches: Iterable[SearchGroup] = ()) -> Markup:
             _name_ends([row for row in drawn if row["kind"] == "mean"])
             rows += drawn
             words = f"test error against {title}, from {min(costs):.3g} to {max(costs):.3g}"
-            panels.append(
-                Panel(title.capitalize(), words, _spec([look for _, look in found], title, min(costs), max(costs)), {"panel": title})
-            )
+            shown = [row["cost"] for row in drawn]
+            spec = _spec([look for _, look in found], title, min(shown), max(shown))
+            panels.append(Panel(title.capitalize(), words, spec, {"panel": title}))
     if not panels:
         return Markup("")
-    series = [Series(look.name, look.colour, (), look.shape) for _, look in found if any(row["series"] == look.name for row in rows)]
+    series = [
+        Series(look.name, look.colour, (), f"open-{look.shape}") for _, look in found if any(row["series"] == look.name for row in rows)
+    ]
     note = "Large marks are means over seeds, small ones seeds; named are the cheapest and the best. Times are those of the runs' machines."
     if len(block.variants) > len(found):
         note = f"The first {len(found)} of {len(block.variants)} networks. {note}"
@@ -88,7 +90,7 @@ def _name_ends(means: list[Row]) -> None:
 
 def _spec(series: list[Series], title: str, low: float, high: float) -> dict[str, Any]:
     along, up = quantity("cost", title, type="log", nice=False, padding=12), quantity("value", "test error, %", padding=8)
-    along["axis"] = {"format": "~s", "values": powers(low, high)}
+    along["axis"] = {"format": "~s", "values": ruled(low, high)}
     shown = tips(("series", "network"), ("value", "test error, %", ".2f"), ("cost", title, ".4~s"))
     base = {"x": along, "y": up, "color": coloured(series), "shape": shaped(series)}
     return {

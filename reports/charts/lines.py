@@ -17,7 +17,9 @@ WIDTH, HEIGHT = 222, 150
 POINTS = 80  # a line; longer ones keep every so many-th, and both ends
 FAR = 1e3  # times the upper quartile, up and down, are what a logarithmic axis shows
 SIZED = 12  # lines of so few points show them
+COUNTED = 5  # so many whole numbers each have a tick; of more, those that Vega chooses
 SHORT = "datum.value >= 1e5 || datum.value < 1e-3 ? format(datum.value, '.0e') : format(datum.value, '~g')"
+WHOLE: dict[str, Any] = {"tickMinStep": 1, "labelExpr": "datum.value % 1 ? '' : format(datum.value, 'd')"}
 ZOOM = {"name": "zoom", "select": {"type": "interval", "zoom": "wheel![event.altKey]"}, "bind": "scales"}
 
 
@@ -79,7 +81,9 @@ def multiples(
         note = f"One point in {step} of each line is drawn. {note}".strip()
     reach = [row[column] for row in rows for column in ("low", "high", "value")]
     over = _domain(y, [*reach, *([] if mark is None else [mark])])
-    spec = _spec(series, kinds, dashes, x, y, rows, over, grey and len(panels) > 1, mark)
+    behind = grey and len(panels) > 1
+    spec = _spec(series, kinds, dashes, x, y, rows, over, behind, mark)
+    note = f"Grey: the lines of the other panels. {note}".strip() if behind else note
     top = over[1]
     if any(row["value"] is not None and np.isfinite(row["value"]) and row["value"] > 1.001 * top for row in rows):
         note = f"What goes beyond an edge is cut off there; the data have it. {note}".strip()
@@ -145,7 +149,7 @@ def _spec(
 ) -> dict[str, Any]:
     here = [{"filter": "datum.panel === panel"}]
     along = quantity(x.name, x.title, type=x.scale, domain=list(_domain(x, (row[x.name] for row in rows))), nice=False)
-    along["axis"] = {"tickMinStep": 1, "format": "d"} if x.whole else {}
+    along["axis"] = _wholes(*along["scale"]["domain"]) if x.whole else {}
     up = quantity("value", None, type=y.scale, domain=list(over))
     up["axis"] = {"labelExpr": SHORT, "values": powers(*over)} if y.scale == "log" else {}
     dash = {
@@ -185,6 +189,24 @@ def _spec(
         }
     )
     return {"width": WIDTH, "height": HEIGHT, "params": [{"name": "panel", "value": ""}], "layer": layers}
+
+
+def _wholes(low: float, high: float) -> dict[str, Any]:
+    """Return the axis of whole numbers: Vega puts ticks between the last few of them, and zooming in does anywhere."""
+    among = range(math.ceil(low), math.floor(high) + 1)
+    return {**WHOLE, "values": list(among)} if len(among) <= COUNTED else WHOLE
+
+
+def ruled(low: float, high: float) -> list[float]:
+    """Return the powers of a logarithmic axis that ends where its data do, or round numbers where fewer than two of them lie within."""
+    found = powers(low, high)
+    if sum(low <= value <= high for value in found) > 1 or not high > low:
+        return found
+    size = 10.0 ** math.floor(math.log10(high - low))
+    steps = (size * step for step in (1, 0.5, 0.2, 0.1))
+    return next(
+        [float(f"{i * step:.12g}") for i in among] for step in steps if len(among := range(math.ceil(low / step), int(high / step) + 1)) > 2
+    )
 
 
 def powers(low: float, high: float) -> list[float]:

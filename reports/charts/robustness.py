@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WAYS = {"own": "its own gradient", "true": "the true gradient", "none": "no gradient", "transfer": "another network"}
 SHAPES = {"own": "open-circle", "true": "circle", "none": "square", "transfer": "triangle-up"}
-CLEAN, WORST = "no attack", "worst case"
+CLEAN, WORST, MASKED = "no attack", "worst case", " – masked"
 WIDTH, ROW = 300, 26
 ROWS = 40  # networks in a panel
 
@@ -37,9 +37,14 @@ def worst(part: Part, verdicts: Sequence[Verdict] = ()) -> Markup:
         rows += found
         words = f"worst cases between {min(shown):.1f} and {max(shown):.1f} %"
         panels.append(Panel(f"Within {table.budget.words}", words, _spec(list(series.values()), rule=True), {"panel": table.budget.words}))
-    entries = [kind(CLEAN, (), "cross"), *_ways(rows), kind(WORST, (), "tick")]
+    entries = [kind(CLEAN, (), "open-cross"), *_ways(rows), kind(WORST, (), "tick")]
     title = f"Worst case within each budget, {part.block.dataset}, {part.block.network}"
-    note = "Lines are 95 % intervals of the worst case. “Masked”: others than its own gradient break more, see the verdicts."
+    note = "A thin line goes from no attack to the worst case"
+    note += "; a thick one is its 95 % interval." if any(row.get("low") is not None for row in rows) else "."
+    if any(row.get("words", "").endswith(MASKED) for row in rows):
+        note += " “Masked”: others than its own gradient break more, see the verdicts."
+    if any(table.smaller(kind, row) for table in part.tables() for row in table.rows for kind in row.reach):
+        note += " Attacks of a smaller budget alone have no mark; they count in the worst case."
     return draw(title, rows, panels, (), entries, note, "Robust accuracy, %: worst case within each budget") if rows else Markup("")
 
 
@@ -49,13 +54,13 @@ def _within(table: Table, series: dict[int, Series], masked: dict[int, bool | No
         if (look := series.get(id(one.variant))) is None:
             continue
         base: Row = {"panel": table.budget.words, "series": look.name}
-        label = f"{look.name} – masked" if masked.get(id(one.variant)) else look.name
+        label = f"{look.name}{MASKED}" if masked.get(id(one.variant)) else look.name
         low, high = one.worst.interval or (None, None)
         ends: Row = {"clean": one.clean.over.mean, "low": low, "high": high, "seeds": one.worst.over.n, "words": label}
         rows.append(base | {"kind": WORST, "value": one.worst.over.mean} | ends)
         rows.append(base | {"kind": CLEAN, "value": one.clean.over.mean, "seeds": one.clean.over.n})
         for way in table.kinds:
-            if one.by_kind[way].over.n:
+            if one.by_kind[way].over.n and not table.smaller(way, one):
                 rows.append(base | {"kind": WAYS[way], "value": one.by_kind[way].over.mean, "seeds": one.by_kind[way].over.n})
     return rows
 
@@ -73,7 +78,8 @@ def attacked(part: Part) -> Markup:
             words = f"robust accuracy between {min(values):.1f} and {max(values):.1f} %"
             panels.append(Panel(f"{attack.label} ({attack.budget.words})", words, _spec(list(series.values())), {"panel": attack.label}))
     title = f"Robust accuracy by attack and way, {part.block.dataset}, {part.block.network}"
-    return draw(title, rows, panels, (), _ways(rows), heading="Robust accuracy by attack and way, %") if rows else Markup("")
+    note = " ".join(f"{attack.label}: {attack.short}." for attack in part.single() if attack.short)
+    return draw(title, rows, panels, (), _ways(rows), note, "Robust accuracy by attack and way, %") if rows else Markup("")
 
 
 def _left(part: Part, attack: Attack, series: dict[int, Series]) -> list[Row]:

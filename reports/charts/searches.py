@@ -12,8 +12,8 @@ from reports.charts.chart import NOTHING, Panel, Row, draw
 from reports.charts.curves import folded
 from reports.charts.genotype import NAMES
 from reports.charts.lines import Axis, Line, multiples, over_seeds
-from reports.charts.style import HERE, INK, MUTED, Series, coloured, rule_dash, shade, themed, tips, unique
-from reports.numbers.names import PALETTE, RULES, spell
+from reports.charts.style import HERE, INK, MUTED, Series, coloured, rule_dash, shade, themed, tips
+from reports.numbers.names import PALETTE, RULES, spell, unique
 from reports.numbers.tables import SearchGroup
 from suite import store
 
@@ -21,6 +21,8 @@ EPOCH = Axis("epoch", "epoch", whole=True)
 SHADES = (*PALETTE[2:4], PALETTE[1], *PALETTE[4:], PALETTE[0])
 COLUMNS = 24  # epochs that a picture of every edge shows
 WEIGHTLESS = "no weights"
+APART = themed(PALETTE[6])  # where it stands beside BP, as a line: grey, as everywhere else, would be BP's
+BANDS = "Bands are the range over seeds."
 
 
 def searches(groups: Sequence[SearchGroup]) -> Markup:
@@ -42,7 +44,10 @@ def searches(groups: Sequence[SearchGroup]) -> Markup:
                 columns, label = [values[-last:] for values in columns], f"{label} (after {epochs} epochs)"
             lines.append(over_seeds(label, Series(label, themed(SHADES[i % len(SHADES)])), columns))
         where = f"Searches {groups[0].dataset}: {title}"
-        figures.append((title, multiples(where, [line for line in lines if line], EPOCH, Axis("epoch", title))))
+        note = BANDS
+        if column == "val_accuracy" and len(mixed) < len(named):
+            note += " Random search has one accuracy, at its end."
+        figures.append((title, multiples(where, [line for line in lines if line], EPOCH, Axis("epoch", title), note=note)))
     return folded([figures[0]]) + figures[1][1]
 
 
@@ -57,7 +62,7 @@ def alphas(groups: Sequence[SearchGroup]) -> Markup:
         runs = [run for run in group.runs.values() if "alphas/candidates" in run.arrays]
         rules = [_rules(run) for run in runs]
         for rule in dict.fromkeys([*RULES, *group.rule_set, WEIGHTLESS]):  # one that the catalog lost, too
-            look = Series(WEIGHTLESS, MUTED) if rule == WEIGHTLESS else Series(spell(rule), shade(rule), rule_dash(rule))
+            look = Series(WEIGHTLESS, APART) if rule == WEIGHTLESS else Series(spell(rule), shade(rule), rule_dash(rule))
             for kind in NAMES:
                 shares = [_weight(run.arrays[f"alphas/{kind}"], mine == rule) for run, mine in zip(runs, rules, strict=True)]
                 shares = [share for share in shares if len(share)]
@@ -68,7 +73,7 @@ def alphas(groups: Sequence[SearchGroup]) -> Markup:
     title = f"α over time, {groups[0].dataset}: weight of each rule"
     axis = Axis("epoch", "times the weight of an even mixture")
     heading = "α over time: weight of each rule's candidates, in times what an even mixture gives them"
-    figure = multiples(title, lines, EPOCH, axis, mark=1, grey=False, heading=heading)
+    figure = multiples(title, lines, EPOCH, axis, 1, f"Dotted: an even mixture. {BANDS}", grey=False, heading=heading)
     return folded([("", figure), ("α edge by edge: which candidate weighs most", leaders(groups))])
 
 

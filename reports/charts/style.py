@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from reports.numbers.names import RULES, colour, name
+from reports.numbers.names import RULES, colour, name, unique
 from reports.numbers.tables import Block, Variant
 
 INK, MUTED, LINE, BACKGROUND = "var(--ink, #1f2933)", "var(--muted, #66717e)", "var(--line, #e4e7eb)", "var(--bg, #fff)"
@@ -77,16 +77,6 @@ def looks(block: Block) -> list[tuple[Variant, Series]]:
     for variant, label in zip(block.variants, unique(name(variant, block) for variant in block.variants), strict=True):
         kind = order[variant.name, variant.protocols]
         found.append((variant, Series(label, shade(variant.rules), DASHES[kind % len(DASHES)], rule_shape(variant.rules, kind))))
-    return found
-
-
-def unique(names: Iterable[str]) -> list[str]:
-    """Number those names that came before."""
-    seen: dict[str, int] = {}
-    found = []
-    for label in names:
-        seen[label] = seen.get(label, 0) + 1
-        found.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
     return found
 
 

@@ -48,6 +48,11 @@ class Budget:
             return f"{self.size:g} pixel{'s' if self.size != 1 else ''}"
         return f"ε = {pixels(self.size)} in {NORMS.get(self.norm, self.norm)}"
 
+    @property
+    def at_most(self) -> str:
+        """What stands beside numbers of a larger budget's table: ε ≤ 8/255."""
+        return f"≤ {self.words}" if self.norm == "l0" else f"ε ≤ {pixels(self.size)}"
+
 
 def pixels(value: float) -> str:
     """0.0314 → 8/255, where that is what the three digits stand for."""
@@ -99,6 +104,11 @@ class Attack:
         return f"{self.label} ({self.budget.words})"
 
     @property
+    def in_full(self) -> str:
+        """Its name with its budget, and whether its steps are too short for that."""
+        return f"{self.label} ({self.budget.words}{f'; {self.short}' if self.short else ''})"
+
+    @property
     def minimal(self) -> bool:
         """Whether it looks for the nearest wrong image."""
         return self.spec.minimal
@@ -114,7 +124,8 @@ class Attack:
         """What it does within its budget, in the library's words."""
         found = {key: value for key, value in self.parameters.items() if key not in ("eps", "norm", "pixels", "budget")}
         words = [f"{key} {pixels(value) if key == 'alpha' else value}" for key, value in found.items() if not isinstance(value, bool)]
-        return ", ".join(words + [key if value else f"no {key}" for key, value in found.items() if isinstance(value, bool)])
+        words += [key if value else f"no {key}" for key, value in found.items() if isinstance(value, bool)]
+        return ", ".join(words) + (f"; {self.short}" if self.short else "")
 
     @property
     def curve(self) -> str:
@@ -129,8 +140,20 @@ class Attack:
         A single step, or steps too short, may leave images that are easy to break: that an attack without gradient breaks them says
         nothing of the gradient.
         """
-        steps, step = self.parameters.get("steps", 1), self.parameters.get("alpha", np.inf)
-        return steps > 1 and steps * step >= self.budget.size and not self.parameters.get("targeted")
+        return self.parameters.get("steps", 1) > 1 and self.reach >= self.budget.size and not self.parameters.get("targeted")
+
+    @property
+    def reach(self) -> float:
+        """How far its steps go together, where they have a size of their own."""
+        return float(self.parameters.get("steps", 1) * self.parameters.get("alpha", np.inf))
+
+    @property
+    def short(self) -> str:
+        """Say so where that is not as far as its budget: from where it starts, it does not cross its ball."""
+        if self.reach >= self.budget.size:
+            return ""
+        step = pixels(self.parameters["alpha"])
+        return f"its {self.parameters['steps']} steps of {step} together go no further than {self.reach:.2g}"
 
 
 def _spec(one: Mapping[str, Any]) -> catalog.Attack:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from reports.numbers.names import number
 from reports.numbers.statistics import Difference, Step, holm
 from reports.numbers.tables import Results
 from suite.power import CLAIM_SEEDS, INTERVAL_SEEDS
@@ -37,13 +38,13 @@ class Claim:
     def words(self) -> str:
         n = self.difference.n
         if n < INTERVAL_SEEDS:
-            return f"{n} seed{'s' if n != 1 else ''}: no interval" if n else "no seeds yet"
+            return too_few(n) if n else "no seeds yet"
         if math.isnan(self.difference.mean):
             return "not a number in every seed: no claim"
         if not self.difference.testable:
             return "the same in every seed: no claim"
         if n < CLAIM_SEEDS:
-            return f"{n} seeds: no claim"
+            return too_few(n)
         if not self.told_apart:
             return "tie: not told apart"
         return WORDS.get(self.named["metric"], ("is lower", "is higher"))[self.difference.mean > 0]
@@ -52,6 +53,11 @@ class Claim:
     def detectable(self) -> float:
         """The smallest difference that would have been told apart; NaN where nothing was tested."""
         return self.difference.detectable(self.step.level)
+
+
+def too_few(seeds: int) -> str:
+    """Say what so many seeds do not allow."""
+    return f"{number(seeds, 'seed')}: no {'interval' if seeds < INTERVAL_SEEDS else 'claim'}"
 
 
 def family(results: Results) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reports.numbers import attacked, merging
+from reports.numbers.claims import too_few
 from reports.numbers.pairing import ERROR, JUDGED, Member, Metric, Pair, Twice, members, paired
 from reports.numbers.statistics import Difference, Step, Summary, holm
 from reports.numbers.tables import Results, SearchGroup
@@ -21,6 +22,8 @@ from suite.power import CLAIM_SEEDS, INTERVAL_SEEDS
 
 MADE_BY = ("commit", "dirty", "image", "image_digest", "device", "machine", "processor", "instructions", "python")  # of provenance
 MARKS = BETTER, WORSE, TIE, SAME, HERE, THERE = "better", "worse", "not told apart", "same numbers", "only here", "only there"
+NONE = "no seed in common"
+FEW = "with too few seeds to tell"  # what counts say of marks that say how many
 SHOWN = 3  # of a long list
 UNTESTED = Step(math.nan, math.nan, False)
 ELSEWHERE = "not comparable"  # seconds of two machines
@@ -49,7 +52,9 @@ class Row:
             return self.only or (HERE if self.after.n else THERE)
         if self.difference.n and self.difference.mean == 0 and (self.difference.sd == 0 or self.difference.n == 1):
             return SAME
-        if not self.step.rejected or self.difference.n < CLAIM_SEEDS:
+        if self.difference.n < CLAIM_SEEDS:
+            return too_few(self.difference.n) if self.difference.n else NONE
+        if not self.step.rejected:
             return TIE
         return BETTER if (self.difference.mean < 0) == self.metric.lower_is_better else WORSE
 
@@ -83,7 +88,9 @@ class Seconds:
     def mark(self) -> str:
         if not self.comparable:
             return ELSEWHERE
-        if not self.step.rejected or self.logs.n < CLAIM_SEEDS:
+        if self.logs.n < CLAIM_SEEDS:
+            return too_few(self.logs.n)
+        if not self.step.rejected:
             return TIE
         return BETTER if self.logs.mean < 0 else WORSE
 
@@ -130,8 +137,8 @@ class Compared:
     @property
     def counts(self) -> dict[str, int]:
         """Return how many rows have each mark, of those that some have."""
-        marks = [row.mark for table in self.tables for row in table.rows]
-        return {mark: marks.count(mark) for mark in MARKS if mark in marks}
+        marks = [row.mark if row.mark in MARKS else FEW for table in self.tables for row in table.rows]
+        return {mark: marks.count(mark) for mark in (*MARKS, FEW) if mark in marks}
 
     @property
     def took(self) -> tuple[float, float]:

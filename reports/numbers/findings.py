@@ -32,6 +32,12 @@ from reports.numbers.writing import level, signed, status
 from suite.power import CLAIM_SEEDS, INTERVAL_SEEDS
 
 SHOWN = 8
+WORDS = {
+    "Told apart": "the interval of the difference leaves 0 out, so that chance between seeds hardly explains it",
+    "A tie": "the interval holds 0: these seeds show no difference, and cannot rule a small one out",
+    "Masked": "a network's own gradient leads attackers astray; it looks robust, and attacks that go another way break it",
+    "Uninformed, permuted α": "a search weighs the candidates of every edge by α; these are permuted here, so that nothing was chosen",
+}
 OF_ONE_KIND = 3  # that are shown before those of other kinds had their turn
 
 
@@ -61,6 +67,19 @@ def split(found: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:
         (early if finding.tone == TIE or (counts[finding.kind] <= OF_ONE_KIND and finding.tone != DETAIL) else late).append(finding)
     shown = {id(finding) for finding in (early + [finding for finding in late if finding.tone != DETAIL])[:SHOWN]}
     return [finding for finding in found if id(finding) in shown], [finding for finding in found if id(finding) not in shown]
+
+
+def words(results: Results, found: Sequence[Finding]) -> list[tuple[str, str]]:
+    """Return the words that these findings, and what the definition says of itself, take for known, each with what it means."""
+    ties = any(finding.tone == TIE or finding.text.startswith("a tie") for finding in found)
+    permuted = any(variant.rules == "uninformed" for block in results.blocks for variant in block.variants)
+    return [
+        (word, meaning) for (word, meaning), said in zip(WORDS.items(), (True, ties, _said("mask", found), permuted), strict=True) if said
+    ]
+
+
+def _said(word: str, found: Iterable[Finding]) -> bool:
+    return any(word in finding.text for finding in found)
 
 
 # --- named comparisons ------------------------------------------------------------------------------------------------

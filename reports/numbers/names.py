@@ -96,6 +96,16 @@ def anchor(section: str, block: Block) -> str:
     return "-".join(["in", section, *("".join(c if c.isalnum() else "-" for c in word) for word in (block.dataset, block.network))])
 
 
+def unique(names: Iterable[str]) -> list[str]:
+    """Number those names that came before."""
+    seen: dict[str, int] = {}
+    found = []
+    for label in names:
+        seen[label] = seen.get(label, 0) + 1
+        found.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
+    return found
+
+
 def number(count: int, noun: str, plural: str = "") -> str:
     """1 rule, 5 rules."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

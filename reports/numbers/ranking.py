@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
+from reports.numbers.claims import too_few
 from reports.numbers.statistics import Summary
 from reports.numbers.tables import Results, SearchGroup, Variant
 from suite import store
@@ -61,11 +62,11 @@ class Ranking:
                 return f"not computed: of {max(self.judged.values())} genotypes judged, {most} {were} trained, too; {PAIRS} are needed"
             return "not computed: the supernet, or training, gives all of them the same accuracy"
         if n < INTERVAL_SEEDS:
-            return f"{n} seed{'s' if n != 1 else ''}: no interval"
+            return too_few(n)
         if not self.interval:
             return "the same in every seed: no claim"
         if n < CLAIM_SEEDS:
-            return f"{n} seeds: no claim"
+            return too_few(n)
         if self.interval[0] > 0:
             return "of two networks, the supernet puts the better one first more often than not"
         if self.interval[1] < 0:

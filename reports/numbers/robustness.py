@@ -36,6 +36,7 @@ class Row:
     by_kind: Mapping[str, Share]
     worst: Share
     plain: bool
+    reach: Mapping[str, Budget]  # of each kind: the largest budget of its attacks
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ class Table:
     attacks: tuple[Attack, ...]
     kinds: tuple[str, ...]
     rows: tuple[Row, ...]
+
+    def smaller(self, kind: str = "", row: Row | None = None) -> Budget | None:
+        """The largest budget of the attacks of a kind, or of all, on one row or on all, where that is smaller than this table's."""
+        reach = [budget for one in ([row] if row else self.rows) for of, budget in one.reach.items() if kind in ("", of)]
+        found = max(reach, default=self.budget)
+        return None if found == self.budget else found
 
     @property
     def columns(self) -> tuple[str, tuple[str, ...], list[int]]:
@@ -132,7 +139,8 @@ class Part:
             if attacked:
                 kinds = {kind: Share.of(attacked, left_by(budget, kind)) for kind in KINDS}
                 worst = Share.of(attacked, left_by(budget))
-                rows.append(Row(variant, Share.of(attacked, clean), kinds, worst, all(network.plain for network in attacked)))
+                plain = all(network.plain for network in attacked)
+                rows.append(Row(variant, Share.of(attacked, clean), kinds, worst, plain, _reach(attacked, budget)))
                 ran |= {attack for network in attacked for attack, _ in network.within(budget)}
         took = tuple(kind for kind in KINDS if any(row.by_kind[kind].over.n for row in rows))
         return Table(budget, tuple(attack for attack in self.planned if attack in ran), took, tuple(rows)) if rows else None
@@ -192,6 +200,15 @@ class Part:
                 ways = ("rule", "none", "true") if any(network.plain for network in found) else ("rule", "none")
                 rows.append(Released(variant, attack, Share.of(found, clean), Share.of(found, outcome_of(attack, *ways)), printed))
         return rows
+
+
+def _reach(found: Iterable[Network], budget: Budget) -> dict[str, Budget]:
+    """Return {kind of way: the largest budget of its attacks} within a budget."""
+    sizes: dict[str, set[Budget]] = {}
+    for network in found:
+        for attack, way in network.within(budget):
+            sizes.setdefault(network.kind(way), set()).add(attack.budget)
+    return {kind: max(each) for kind, each in sizes.items()}
 
 
 def _along(curve: Sequence[Attack], found: Sequence[Network], kind: str) -> list[tuple[float, float]]:

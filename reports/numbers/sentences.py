@@ -161,6 +161,7 @@ def _gains(rows: Iterable[improvement.Improvement]) -> Iterator[Finding]:
 def published(comparisons: Sequence[paper.Comparison]) -> Iterator[Finding]:
     """Which printed numbers lie where one more of ours would, and the furthest that does not."""
     rows, others = met.split(comparisons)
+    kinds = {c.cited.table: "Against the paper" for c in others} | {row.selected.cited.table: "Against a published table" for row in rows}
     by: dict[str, list[paper.Comparison]] = {}
     for c in (*(row.selected for row in rows), *others):
         by.setdefault(c.cited.table if c.within is not None else "", []).append(c)
@@ -168,7 +169,7 @@ def published(comparisons: Sequence[paper.Comparison]) -> Iterator[Finding]:
         tables, most = dict.fromkeys(c.cited.table for c in too_few), max(c.ours.n for c in too_few)
         text = f"{number(len(too_few), 'printed number')} with ours beside; {number(most, 'seed')} cannot say where one more of ours "
         text += f"would lie (that takes {INTERVAL_SEEDS})"
-        yield Finding("Against the paper", ", ".join(tables), text, DESCRIBES, most, "paper")
+        yield Finding(kinds[next(iter(tables))], ", ".join(tables), text, DESCRIBES, most, "paper")
     for table, found in by.items():
         outside = sorted((c for c in found if not c.within), key=_beyond, reverse=True)
         counts = sorted({c.ours.n for c in found})
@@ -178,12 +179,12 @@ def published(comparisons: Sequence[paper.Comparison]) -> Iterator[Finding]:
         text += f"inside where one more of ours would ({level(LEVEL)}, {span(counts)} seeds)"
         if outside:
             text += f", {len(outside)} outside: such a number differs in more than its seed, or is the one in twenty"
-        yield Finding("Against the paper", table, text, DESCRIBES, counts[-1], "paper")
+        yield Finding(kinds[table], table, text, DESCRIBES, counts[-1], "paper")
         for i, c in enumerate(outside):
-            yield _outside(c, DETAIL if i else DESCRIBES)
+            yield _outside(c, kinds[table], DETAIL if i else DESCRIBES)
 
 
-def _outside(c: paper.Comparison, tone: str) -> Finding:
+def _outside(c: paper.Comparison, kind: str, tone: str) -> Finding:
     ends = c.ours.one_more
     assert ends is not None
     if "error" in c.cited.metric:
@@ -194,7 +195,7 @@ def _outside(c: paper.Comparison, tone: str) -> Finding:
     text = f"{ours} than the printed {c.cited.paper:.2f} ({c.cited.unit}), which lies outside where one more of ours would "
     text += f"[{ends[0]:.2f}, {ends[1]:.2f}], {level(LEVEL)}, {number(c.ours.n, 'seed')}"
     text += "; a caveat says what is known of it" if c.cited.caveat else ""
-    return Finding("Against the paper", f"{c.cited.table}, {c.cited.row} on {c.cited.dataset}", text, tone, c.ours.n, "paper", ends)
+    return Finding(kind, f"{c.cited.table}, {c.cited.row} on {c.cited.dataset}", text, tone, c.ours.n, "paper", ends)
 
 
 def _beyond(c: paper.Comparison) -> float:

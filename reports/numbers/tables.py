@@ -236,7 +236,10 @@ class Results:
             return ""
         places = [f"search/{run.id}" if run.stage == "search" else f"trial/{run.id}/{run.stage}" for run in runs]
         counts = {how: len(self.other_code[how].intersection(places)) for how in ("made", "rests")}
-        words = {"made": "made by other code", "rests": "resting on a search or training that other code made"}
+        words = {
+            "made": "made by another version of the code",
+            "rests": "resting on a search or training that another version of the code made",
+        }
         return ", ".join(f"{n} of {len(runs)} runs {words[how]}" for how, n in counts.items() if n)
 
     @cached_property

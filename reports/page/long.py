@@ -23,6 +23,7 @@ OWN = ("argv", "finished", "seed")  # of provenance: what every run has of its o
 MACHINE = ("device", "machine", "processor", "instructions", "threads")
 SELF_EVIDENT = ("device", "machine", "processor")
 WAYS = {TRUE: "true gradient", NONE: "no gradient", TRANSFER: "transfer"}
+VENV = ".venv/bin/"
 DECODER = json.JSONDecoder()
 
 
@@ -273,4 +274,10 @@ def command(argv: str) -> str:
                 pass  # no JSON: a word like any other
         words.append(argv[at:end])
         at = end + 1
-    return shlex.join(words)
+    return pasted(shlex.join(words))
+
+
+def pasted(command: str) -> str:
+    """Return a command as it is pasted in a checkout, whose environment the README puts in .venv."""
+    program, *_ = command.partition(" ")
+    return f"{VENV}{command}" if program in ("python", "snakemake") else command

@@ -26,6 +26,7 @@ from reports.numbers import (
     ranking,
     rates,
     robustness,
+    settings,
     spread,
     tables,
     writing,
@@ -41,10 +42,10 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    words = ("si", "duration", "setting", "fixed", "interval", "p_value", "status", "full", "measured", "slug", "shortened")
+    words = ("si", "duration", "fixed", "interval", "p_value", "status", "full", "measured", "slug", "shortened")
     environment.filters |= {word: getattr(writing, word) for word in words}
     environment.filters |= {"metric": lambda name: attacked.metric_in_full(name, results.attacks)}
-    environment.filters |= {"packed": long.packed}
+    environment.filters |= {"packed": long.packed, "pasted": long.pasted}
     comparisons = paper.compare(results)
     tried = rates.tried(results)
     tables_met, others = met.split(comparisons)
@@ -58,6 +59,7 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
         results=results,
         missed=missed,
         findings=found,
+        glossary=findings.words(results, [*found, *more]),
         more_findings=more,
         gaps=missing,
         listed=gaps.listed,
@@ -85,6 +87,7 @@ def render(results: tables.Results, before: tables.Results | None = None) -> str
         tests=long.tests(results, masked),
         tried=tried,
         grid=rates.grid(tried),
+        settings=settings.groups(results),
         spreads=spread.spreads(results),
         rankings=ranking.rankings(results),
         compositions=composition.compositions(results),

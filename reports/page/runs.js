@@ -20,7 +20,7 @@
   };
   const shown = ({ column, text, textContent }) => {
     const { make } = window.reportTables;
-    if (column.kind === "command") return make("code", { tabindex: "0" }, text);
+    if (column.kind === "command") return make("div", {}, make("code", { tabindex: "0" }, text), copier());
     if (column.kind === "bad") return make("span", { class: text.replace("†", "") === "ok" ? false : "bad" }, text);
     if (column.kind === "rule") return text ? make("span", {}, swatch(column.rules[text][1]), textContent) : "";
     if (column.kind !== "run") return make("span", {}, text);
@@ -33,6 +33,23 @@
     found.style.background = colour;
     return found;
   };
+
+  // A button beside every command, whose word is no part of the cell's text: neither searched nor exported.
+  const copier = () => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copier";
+    button.setAttribute("aria-label", "Copy the command");
+    return button;
+  };
+  for (const code of document.querySelectorAll("td.command code")) code.after(copier());
+  document.addEventListener("click", async ({ target }) => {
+    const button = target.closest?.("button.copier");
+    if (!button) return;
+    await window.reportTables.copy(button.closest("table").id, button.parentNode.querySelector("code").textContent, "command");
+    button.classList.add("done");
+    setTimeout(() => button.classList.remove("done"), 2000);
+  });
 
   for (const script of document.querySelectorAll("script[data-table]")) {
     const table = document.getElementById(script.dataset.table);

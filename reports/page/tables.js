@@ -31,14 +31,18 @@
 
   // What is displayed, as text. Readers get what they see, machines the numbers in full.
   const SIGNS = {
-    "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
-    "<": "$<$", ">": "$>$", "|": "$|$", "±": "$\\pm$", "≤": "$\\le$", "≥": "$\\ge$", "×": "$\\times$", "÷": "$\\div$", "·": "$\\cdot$", "→": "$\\to$", "−": "$-$", "∞": "$\\infty$", "√": "$\\surd$", "‖": "$\\|$",
-    "–": "--", "—": "---", "†": "\\dag{}", "…": "\\dots{}", "α": "$\\alpha$", "ε": "$\\varepsilon$", "σ": "$\\sigma$", "τ": "$\\tau$", "ρ": "$\\rho$", "Δ": "$\\Delta$", "“": "``", "”": "''", "‘": "`", "’": "'",
+    "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_",
+    "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+    "<": "$<$", ">": "$>$", "|": "$|$", "±": "$\\pm$", "≤": "$\\le$", "≥": "$\\ge$", "×": "$\\times$", "÷": "$\\div$", "·": "$\\cdot$",
+    "→": "$\\to$", "−": "$-$", "∞": "$\\infty$", "√": "$\\surd$", "‖": "$\\|$",
+    "–": "--", "—": "---", "†": "\\dag{}", "…": "\\dots{}", "α": "$\\alpha$", "ε": "$\\varepsilon$", "σ": "$\\sigma$", "τ": "$\\tau$",
+    "ρ": "$\\rho$", "Δ": "$\\Delta$", "“": "``", "”": "''", "‘": "`", "’": "'",
   };
   for (const [i, sign] of [..."⁰¹²³⁴⁵⁶⁷⁸⁹"].entries()) SIGNS[sign] = `$^{${i}}$`;
   SIGNS["⁻"] = "$^{-}$";
   const latex = (shown) => [...shown].map((sign) => SIGNS[sign] ?? sign).join("").replace(/\}\$\$\^\{/g, "").replace(/^\[/, "{[}");
-  const markdown = (shown) => shown.replace(/[\\`*_|<>~]/g, "\\$&").replace(/&/g, "&amp;").replace(/\[(?![-+−\d])/g, "\\[").replace(/\](?=[([:])/g, "\\]");
+  const markdown = (shown) => shown
+    .replace(/[\\`*_|<>~]/g, "\\$&").replace(/&/g, "&amp;").replace(/\[(?![-+−\d])/g, "\\[").replace(/\](?=[([:])/g, "\\]");
   const isNumber = (value) => /^[-+]?(\d+\.?\d*([eE][-+]?\d+)?|inf)$/.test(value);
   const csv = (value) => {
     const safe = /^[=+\-@\t\r]/.test(value) && !isNumber(value) ? `'${value}` : value; // no spreadsheet takes it for a formula
@@ -52,11 +56,13 @@
       write(columns, rows) {
         const parts = columns.flatMap((column, i) => {
           if (!column.numeric) return [{ title: column.title, of: (row) => words(row[i]) }];
-          const has = Object.keys(PARTS).filter((part) => rows.some((row) => part in row[i].dataset) && !(column.interval && part === "order"));
+          const has = Object.keys(PARTS)
+            .filter((part) => rows.some((row) => part in row[i].dataset) && !(column.interval && part === "order"));
           if (!has.length) return [{ title: column.title, of: (row) => words(row[i]) }];
           return has.map((part) => ({ title: column.title + PARTS[part], of: (row) => row[i].dataset[part] ?? "" }));
         });
-        return [parts.map((part) => part.title), ...rows.map((row) => parts.map((part) => part.of(row)))].map((line) => `${line.map(csv).join(",")}\n`).join("");
+        return [parts.map((part) => part.title), ...rows.map((row) => parts.map((part) => part.of(row)))]
+          .map((line) => `${line.map(csv).join(",")}\n`).join("");
       },
     },
     LaTeX: {
@@ -65,8 +71,10 @@
       write(columns, rows, from) {
         const line = (cells) => `  ${cells.map(latex).join(" & ")} \\\\`;
         return [
-          `% ${from}; needs \\usepackage{booktabs}`, `\\begin{tabular}{${columns.map((column) => (column.numeric ? "r" : "l")).join("")}}`, "  \\toprule",
-          line(columns.map((column) => column.title)), "  \\midrule", ...rows.map((row) => line(row.map(words))), "  \\bottomrule", "\\end{tabular}", "",
+          `% ${from}; needs \\usepackage{booktabs}`,
+          `\\begin{tabular}{${columns.map((column) => (column.numeric ? "r" : "l")).join("")}}`, "  \\toprule",
+          line(columns.map((column) => column.title)), "  \\midrule",
+          ...rows.map((row) => line(row.map(words))), "  \\bottomrule", "\\end{tabular}", "",
         ].join("\n");
       },
     },
@@ -76,7 +84,8 @@
       write(columns, rows) {
         const line = (cells) => `| ${cells.join(" | ")} |\n`;
         const cells = rows.map((row) => row.map((cell) => markdown(words(cell))));
-        return [columns.map((column) => markdown(column.title)), columns.map((column) => (column.numeric ? "---:" : "---")), ...cells].map(line).join("");
+        return [columns.map((column) => markdown(column.title)), columns.map((column) => (column.numeric ? "---:" : "---")), ...cells]
+          .map(line).join("");
       },
     },
   };
@@ -89,12 +98,14 @@
     try {
       await navigator.clipboard.writeText(content);
     } catch { // not allowed to, or an old browser
+      const at = document.activeElement;
       const area = make("textarea", { class: "copied", "aria-hidden": "true" });
       area.value = content;
       document.body.append(area);
       area.select();
       document.execCommand("copy");
       area.remove();
+      at?.focus();
     }
   };
 
@@ -105,7 +116,8 @@
       this.packed = packed;
       this.id = table.id;
       this.columns = [...table.tHead.rows[0].cells].map((head, index) => ({
-        index, title: words(head), numeric: head.classList.contains("num"), interval: "interval" in head.dataset, filter: head.dataset.filter,
+        index, title: words(head), numeric: head.classList.contains("num"), interval: "interval" in head.dataset,
+        filter: head.dataset.filter,
       }));
       const rows = packed?.rows ?? [...table.tBodies[0].rows];
       this.total = rows.length;
@@ -121,11 +133,17 @@
       const texts = rows.length > SEARCHED ? rows.map((row) => words(row).toLowerCase()) : null;
       const scroll = table.closest(".scroll");
       this.api = new DataTable(table, {
-        autoWidth: false, order: [], ordering: rows.length >= SORTED, paging: rows.length > PAGED, pageLength: 100, lengthChange: false, info: rows.length > PAGED, orderClasses: false,
-        layout: { topStart: null, topEnd: null, bottomStart: rows.length > PAGED ? "info" : null, bottomEnd: rows.length > PAGED ? "paging" : null },
+        autoWidth: false, order: [], ordering: rows.length >= SORTED, paging: rows.length > PAGED, pageLength: 100,
+        lengthChange: false, info: rows.length > PAGED, orderClasses: false,
+        layout: {
+          topStart: null, topEnd: null,
+          bottomStart: rows.length > PAGED ? "info" : null, bottomEnd: rows.length > PAGED ? "paging" : null },
         columns: this.columns.map(({ numeric }, i) => ({
           type: numeric && rows.every((row) => "order" in row.cells[i].dataset) ? "measured" : "words",
-          ...(packed && { data: (row, kind) => (kind === "display" ? packed.shown(row.cells[i]) : kind === "filter" ? "" : row.cells[i].dataset.order ?? escaped(row.cells[i].textContent)), className: packed.names[i] }),
+          ...(packed && {
+            data: (row, kind) => (kind === "display" ? packed.shown(row.cells[i])
+              : kind === "filter" ? "" : row.cells[i].dataset.order ?? escaped(row.cells[i].textContent)),
+            className: packed.names[i] }),
         })),
         ...(packed && { data: packed.rows, deferRender: true }),
         language: { zeroRecords: "No row is left by these filters", emptyTable: "None" },
@@ -145,7 +163,9 @@
     tools(texts) {
       const tools = make("div", { class: "tools", role: "group", "aria-label": `Tools of the table: ${this.label}` });
       if (texts) {
-        this.search = make("input", { type: "search", placeholder: "Search", "aria-label": `Search in ${this.label}`, oninput: () => { this.query = this.search.value.trim(); this.draw(); } });
+        this.search = make("input", {
+          type: "search", placeholder: "Search", "aria-label": `Search in ${this.label}`,
+          oninput: () => { this.query = this.search.value.trim(); this.draw(); } });
         tools.append(this.search);
       }
       for (const filter of this.filters.values()) {
@@ -165,11 +185,25 @@
         });
         tools.append(this.menu("columns", lines)[0]);
       }
-      tools.append(this.menu("export", Object.entries(FORMATS).map(([name, format]) => make("div", { class: "format" }, make("span", {}, name),
-        make("button", { type: "button", "aria-label": `Download ${name}`, onclick: () => download(`${slug(document.title)}-${this.table.dataset.name}.${format.ending}`, format.type, this.written(format)) }, "download"),
-        make("button", { type: "button", "aria-label": `Copy ${name}`, onclick: async () => { await copy(this.written(format)); this.say(`${name} copied`); } }, "copy"))))[0]);
-      this.link = make("button", { type: "button", hidden: true, onclick: async () => { await copy(`${location.href.split("#")[0]}#${hash(this.id)}`); this.say("link copied"); } }, "copy link to this view");
-      this.undo = make("button", { type: "button", hidden: true, onclick: () => { this.set({}); changed(this); tools.querySelector("input, summary").focus(); } }, "reset");
+      tools.append(this.menu("export", Object.entries(FORMATS).map(([name, format]) => make("div", { class: "format" },
+        make("span", {}, name),
+        make("button", {
+          type: "button", "aria-label": `Download ${name}`,
+          onclick: () => download(
+            `${slug(document.title)}-${this.table.dataset.name}.${format.ending}`, format.type, this.written(format)) },
+        "download"),
+        make("button", {
+          type: "button", "aria-label": `Copy ${name}`,
+          onclick: async () => { await copy(this.written(format)); this.say(`${name} copied`); } },
+        "copy"))))[0]);
+      this.link = make("button", {
+        type: "button", hidden: true,
+        onclick: async () => { await copy(`${location.href.split("#")[0]}#${hash(this.id)}`); this.say("link copied"); } },
+      "copy link to this view");
+      this.undo = make("button", {
+        type: "button", hidden: true,
+        onclick: () => { this.set({}); changed(this); tools.querySelector("input, summary").focus(); } },
+      "reset");
       this.status = make("span", { role: "status" });
       tools.append(this.link, this.undo, this.status);
       return tools;
@@ -177,7 +211,9 @@
 
     menu(title, lines) {
       const summary = make("summary", {}, title);
-      const menu = make("details", { onkeydown: (event) => { if (event.key === "Escape" && menu.open) { menu.open = false; summary.focus(); event.stopPropagation(); } } }, summary,
+      const menu = make("details", {
+        onkeydown: (event) => {
+          if (event.key === "Escape" && menu.open) { menu.open = false; summary.focus(); event.stopPropagation(); } } }, summary,
         make("div", { class: "panel", role: "group", "aria-label": title }, ...lines));
       return [menu, summary];
     }
@@ -222,7 +258,8 @@
         box.checked = !hidden.has(String(index));
         if (this.api.column(index).visible() !== box.checked) this.api.column(index).visible(box.checked, false);
       }
-      const order = listed("sort").map((one) => /^(\d{1,3})([ad])$/.exec(one)).filter((found) => found && this.total >= SORTED && found[1] < this.columns.length);
+      const order = listed("sort").map((one) => /^(\d{1,3})([ad])$/.exec(one))
+        .filter((found) => found && this.total >= SORTED && found[1] < this.columns.length);
       this.api.order(order.map(([, column, direction]) => [Number(column), direction === "a" ? "asc" : "desc"])).draw();
     }
 
@@ -241,7 +278,8 @@
     written(format) {
       const columns = this.columns.filter(({ index }) => this.api.column(index).visible());
       const cell = (row, index) => this.packed?.rows[row].cells[index] ?? this.api.cell(row, index).node();
-      const rows = this.api.rows({ search: "applied", order: "applied" }).indexes().toArray().map((row) => columns.map(({ index }) => cell(row, index)));
+      const rows = this.api.rows({ search: "applied", order: "applied" }).indexes().toArray()
+        .map((row) => columns.map(({ index }) => cell(row, index)));
       return format.write(columns, rows, `${this.label.replace(/\s+/g, " ")}: ${words(document.head.querySelector("title"))}`);
     }
   }
@@ -254,10 +292,14 @@
   const views = new Map();
   let quiet = false;
   let anchor = "";
-  const hash = (at) => [at, ...[...views.values()].flatMap((view) => Object.entries(view.state()).map(([name, value]) => `${view.id}.${name}=${value}`))].filter(Boolean).join("&");
+  const hash = (at) => [
+    at,
+    ...[...views.values()].flatMap((view) => Object.entries(view.state()).map(([name, value]) => `${view.id}.${name}=${value}`))]
+    .filter(Boolean).join("&");
   const note = () => {
     const now = hash(anchor);
-    try { history.replaceState(history.state, "", now ? `#${now}` : location.href.split("#")[0]); } catch { /* a page without an address of its own */ }
+    try { history.replaceState(history.state, "", now ? `#${now}` : location.href.split("#")[0]); }
+    catch { /* a page without an address of its own */ }
   };
   function changed(view) {
     if (quiet || !views.has(view.id)) return;
@@ -321,8 +363,16 @@
       for (const menu of document.querySelectorAll(".tools details[open]")) if (!menu.contains(event.target)) menu.open = false;
     });
   }
-  const pages = (length) => { for (const view of views.values()) if (view.total > PAGED && !view.packed) view.api.page.len(length).draw(false); };
+  const pages = (length) => {
+    for (const view of views.values()) if (view.total > PAGED && !view.packed) view.api.page.len(length).draw(false); };
   addEventListener("beforeprint", () => { printing = true; pages(-1); });
   addEventListener("afterprint", () => { printing = false; pages(100); });
-  window.reportTables = { add: (table, packed) => views.set(table.id, new View(table, packed)), make };
+  window.reportTables = {
+    add: (table, packed) => views.set(table.id, new View(table, packed)),
+    async copy(id, content, what) {
+      await copy(content);
+      views.get(id)?.say(`${what} copied`);
+    },
+    make,
+  };
 })();

@@ -87,6 +87,25 @@ def test_what_panels_share_stands_once_and_lies_where_it_would_in_each():
     assert "backdrop" not in alone and alone.count(">epoch</text>") == 1
 
 
+def test_what_no_legend_names_a_note_does(metrics):  # noqa: F811
+    several = lines.multiples("t", [line("a", [1.0, 2.0]), line("b", [2.0, 3.0])], EPOCH, LOSS)
+    assert "Grey: the lines of the other panels." in several
+    assert "Grey" not in lines.multiples("t", [line("a", [1.0, 2.0])], EPOCH, LOSS)
+    group, random = search(0), search(0, "random")
+    groups = tables.read(metrics([], searches=[group, random])).searches
+    assert "Bands are the range over seeds. Random search has one accuracy, at its end." in charts.searches(groups)
+    assert "Random search" not in charts.searches(tables.read(metrics([], searches=[group])).searches)
+
+
+def test_candidates_without_weights_are_no_second_grey_beside_bps(metrics):  # noqa: F811
+    entry, run = searched([[0.5, 0.5], [0.4, 0.6]])
+    run.arrays["alphas/candidates"] = np.array(["max_pool_3x3", "sep_conv_3x3:bp"], dtype=object)
+    figure = charts.alphas(tables.read(metrics([], searches=[(entry, run)])).searches).partition("edge by edge")[0]
+    colours = dict(re.findall(r'<li data-off="([^"]+)"><svg[^>]*><g fill="[^"]*(#[0-9a-f]{6})', figure))
+    one, other = ([int(colours[name][i : i + 2], 16) for i in (1, 3, 5)] for name in ("BP", "no weights"))
+    assert np.linalg.norm(np.subtract(one, other)) > 60
+
+
 def test_nothing_from_data_ends_a_script_or_a_picture():
     figure = lines.multiples(f"Curves, {NASTY}", [line(NASTY, [1.0, 2.0]), line("b", [2.0, 3.0])], EPOCH, LOSS)
     assert "<script>alert" not in figure and figure.count("</script>") == 1
@@ -130,6 +149,21 @@ def test_a_gap_in_one_seed_is_bridged_by_the_others_and_the_band_is_their_range(
     found = lines.over_seeds("a", Series("a", "#000"), [[1.0, 4.0], [3.0, np.nan, 5.0]])
     assert list(found.mean) == [2.0, 4.0, 5.0] and list(found.low) == [1.0, 4.0, 5.0] and list(found.high) == [3.0, 4.0, 5.0]
     assert lines.over_seeds("a", Series("a", "#000"), [[np.nan]]) is None and lines.over_seeds("a", Series("a", "#000"), []) is None
+
+
+@pytest.mark.parametrize("epochs", [[1], [10], [0, 1], [1, 2], [1, 2, 3], [1, 2, 3, 4, 5], range(1, 10), range(1, 31)])
+def test_epochs_are_whole_and_none_is_named_twice(epochs):
+    values = [10 * float(epoch) for epoch in epochs]  # of another size than any epoch
+    figure = lines.multiples("t", [lines.Line("a", Series("a", "#000"), epochs, values, values, values, 1)], EPOCH, LOSS)
+    named = re.findall(r"<text[^>]*>([^<]+)</text>", figure.partition(">epoch</text>")[0])
+    assert named == sorted(set(named), key=int) and {int(each) for each in named} <= set(epochs)
+    assert len(named) > 1 or len(epochs) == 1
+
+
+@pytest.mark.parametrize("low, high", [(15, 30), (0.9e6, 1.4e6), (21, 22), (1, 1.002), (3, 60), (1e-6, 1e9)])
+def test_a_logarithmic_axis_names_two_numbers_or_more_of_those_that_it_holds(low, high):
+    named = [value for value in lines.ruled(low, high) if low <= value <= high]
+    assert 2 <= len(named) <= 8 and all(value == float(f"{value:.4g}") for value in named)
 
 
 # --- errors and costs -----------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_the_page_says_how_many_and_asks_the_question_once(metrics):
     page = page_of(metrics(networks(bp=BP, fa=fa, usf=[error + (i - 2) / 10 for i, error in enumerate(BP)]), comparisons=comparisons))
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
     assert page.count("What &lt;b&gt; costs") == 1 and 'href="#comparisons"' in page and 'id="comparisons"' in page
-    assert "2 comparisons, 2 of them in one family" in text
+    assert "2 comparisons, all in one family" in text
     # Differences 4, 5, 6, 5, 5: sd √0.5, and t of 4 degrees of freedom at 97.5 % is 3.495; −0.2 to 0.2: sd 0.1581, at 95 % 2.776.
     assert "resnet20, FA resnet20, BP digits test error 5 +5.00 [+3.89, +6.11] 97.5 &lt; 0.001 errs more –" in text
     assert re.search(r"resnet20, uSF resnet20, BP digits test error 5 \+0.00 \[-0.20, \+0.20\] 95 1.000 tie: not told apart 0\.\d\d", text)

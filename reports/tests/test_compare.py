@@ -96,11 +96,25 @@ def test_searches_are_compared_by_what_they_judged(metrics):
     assert row.step.p == pytest.approx(stats.ttest_rel(*judged).pvalue) and row.mark == "worse" and row.words == "3.00 points lower"
 
 
-@pytest.mark.parametrize(("seeds", "interval"), [(1, False), (2, False), (3, True), (4, True)])
-def test_fewer_than_five_seeds_are_not_told_apart_and_from_three_on_have_an_interval(metrics, seeds, interval):
+FEW = [
+    (1, "1 seed: no interval", False),
+    (2, "2 seeds: no interval", False),
+    (3, "3 seeds: no claim", True),
+    (4, "4 seeds: no claim", True),
+]
+
+
+@pytest.mark.parametrize(("seeds", "mark", "interval"), FEW)
+def test_fewer_than_five_seeds_say_so_and_from_three_on_have_an_interval(metrics, seeds, mark, interval):
     before, after = ([error + shift * (1 + seed / 100) for seed, error in enumerate(BP[:seeds])] for shift in (0, 40))
-    row = rows_of(compared(as_file(metrics, "before", networks(bp=before)), as_file(metrics, "after", networks(bp=after))))["BP"]
-    assert (row.mark, row.interval is not None, row.difference.n) == ("not told apart", interval, seeds)
+    files = [as_file(metrics, side, networks(bp=errors)) for side, errors in (("before", before), ("after", after))]
+    found = compared(*files)
+    row = rows_of(found)["BP"]
+    assert (row.mark, row.interval is not None, row.difference.n) == (mark, interval, seeds)
+    assert found.counts == {"with too few seeds to tell": 1}
+    text = text_of(render.render(*map(tables.read, files[::-1])))
+    said = f"{2 * seeds} runs are in both (one network or search, seed and stage): {seeds} with the same numbers, to the bit, and {seeds}"
+    assert f"{said} with others. Of the numbers below: 1 with too few seeds to tell." in text  # attacks found the same
 
 
 def test_the_same_results_are_said_in_a_line_and_no_table(both):
@@ -110,7 +124,7 @@ def test_the_same_results_are_said_in_a_line_and_no_table(both):
     path.write_bytes(both[0].read_bytes())
     page = render.render(tables.read(both[0]), tables.read(path))
     text = text_of(page)
-    assert "All 30 runs that both have hold the same numbers , to the bit, and took the same time: they are the same runs" in text
+    assert "All 30 runs that are in both hold the same numbers , to the bit, and took the same time: they are the same runs" in text
     assert "Nothing differs that is recorded" in text and 'id="against-' not in page
 
 
@@ -185,7 +199,7 @@ def test_seeds_that_one_side_lacks_are_in_no_mean(metrics):
     other = split(before, (3, 4))
     found = compared(other, after)
     row = rows_of(found)["FA"]
-    assert (row.difference.n, row.before.n, row.after.n, row.mark) == (0, 2, 3, "not told apart") and not found.shared
+    assert (row.difference.n, row.before.n, row.after.n, row.mark) == (0, 2, 3, "no seed in common") and not found.shared
     assert "No seed of any network or search is in both" in text_of(render.render(tables.read(after), tables.read(other)))
 
 

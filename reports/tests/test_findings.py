@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 from html import unescape
 
 import h5py
@@ -243,7 +244,7 @@ def test_what_cannot_be_judged_says_why(metrics):
 
 def test_a_printed_number_outside_is_told_without_blame_and_inside_is_counted(metrics):
     """FA selected: 14.1 ± 4.3027 · 0.1 · √(4/3); 13.06 is printed. BP's 9.20 lies inside."""
-    told = [finding for finding in found(metrics([*LENET_BP, *LENET_FA])) if finding.kind == "Against the paper"]
+    told = [finding for finding in found(metrics([*LENET_BP, *LENET_FA])) if finding.kind == "Against a published table"]
     assert "1 of 2 printed numbers lies inside where one more of ours would (95 %, 3 seeds), 1 outside" in plain(told[0].text)
     words = (
         "ours errs 1.04 points more than the printed 13.06 (test error of the best epoch), which lies outside where one more of ours would "
@@ -253,7 +254,7 @@ def test_a_printed_number_outside_is_told_without_blame_and_inside_is_counted(me
 
 
 def test_too_few_seeds_are_said_once_for_all_tables(metrics):
-    (told,) = [f for f in found(metrics([lenet("bp", 0, 9.0, 9.5), lenet("fa", 0, 13.0, 14.0)])) if f.kind == "Against the paper"]
+    (told,) = [f for f in found(metrics([lenet("bp", 0, 9.0, 9.5), lenet("fa", 0, 13.0, 14.0)])) if f.kind == "Against a published table"]
     assert "2 printed numbers with ours beside; 1 seed cannot say" in told.text
 
 
@@ -292,6 +293,15 @@ def test_eight_are_shown_claims_first_with_room_for_other_kinds_and_no_detail():
     assert [finding.tone for finding in few] == [CLAIM] and [finding.tone for finding in folded] == [DETAIL]
 
 
+def test_words_that_findings_take_for_known_are_explained_where_they_are_used(metrics):
+    def explained(*told, trials=()):
+        return [word for word, _ in findings.words(tables.read(metrics(list(trials))), told)]
+
+    assert explained(made(CLAIM)) == ["Told apart"] and explained(made(TIE)) == ["Told apart", "A tie"]
+    assert explained(replace(made(CLAIM), text="1 of 2 networks is masked")) == ["Told apart", "Masked"]
+    assert explained(made(CLAIM), trials=[trial("uninformed", 0, 1.0)]) == ["Told apart", "Uninformed, permuted α"]
+
+
 def test_the_page_shows_them_after_the_verdict_escaped_and_every_link_has_its_target(metrics):
     trials = networks(bp=BP, fa=FA, usf=USF)
     for entry, *_ in trials:
@@ -299,8 +309,9 @@ def test_the_page_shows_them_after_the_verdict_escaped_and_every_link_has_its_ta
     path = metrics(trials, comparisons=[named(dataset=EVIL)])
     page = render.render(tables.read(path))
     section = page.partition('<section class="findings"')[2].partition("</section>")[0]
-    assert page.index("No bounds to keep") < page.index('id="findings"') < page.index('id="comparisons"')
+    assert page.index("Nothing here is judged") < page.index('id="findings"') < page.index('id="comparisons"')
     assert "under FA it errs 5.00 points more than under BP" in section and "&lt;script&gt;" in section and "<script" not in section
+    assert "Told apart</b>: the interval of the difference leaves 0 out" in section
     ids = set(re.findall(r'\bid="?([^"\s>]+)', page))
     links = re.findall(r'href="#([^"]+)"', section)
     assert len(links) == section.count("<li") >= 2 and {unescape(link) for link in links} <= ids

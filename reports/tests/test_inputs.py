@@ -99,7 +99,7 @@ def test_two_hundred_trials_are_a_row_each_rule(metrics):
 
 def test_a_file_without_runs_is_a_page(metrics):
     text = words(page_of(metrics([])))
-    assert "0 runs" in text and "No bounds to keep" in text
+    assert "0 runs" in text and "sets no bounds on its results" in text
 
 
 def test_missing_and_failed_runs_have_a_clear_status_in_their_place_and_in_the_list(metrics):

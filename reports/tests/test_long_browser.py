@@ -54,7 +54,27 @@ def test_what_is_exported_is_what_the_file_holds(report, opened):
         assert float(row["time"]) == run.timings["seconds"]
         error = run.metrics.get("test_error") if run.stage == "train" else None
         assert row["test error, %"] == ("" if error is None else repr(error))
-        assert row["command"].startswith("python -m suite.run ") and run.id in row["command"]
+        assert row["command"].startswith(".venv/bin/python -m suite.run ") and run.id in row["command"]
+
+
+@pytest.mark.parametrize("permissions", [["clipboard-read", "clipboard-write"], []], ids=["allowed", "not"])
+@pytest.mark.parametrize("runs", [26, 130], ids=["written", "packed"])
+def test_a_button_copies_the_whole_command(opened, tmp_path, runs, permissions):
+    big.write(runs, tmp_path / "metrics.h5")
+    (tmp_path / "report.html").write_text(render(tables.read(tmp_path / "metrics.h5")), encoding="utf-8")
+    page = unfolded(opened(tmp_path / "report.html", permissions=permissions))
+    cell = page.locator("#runs tbody td.command").first
+    whole = cell.locator("code").text_content()
+    assert whole.startswith(".venv/bin/python -m suite.run ") and cell.text_content() == whole
+    button = cell.get_by_role("button", name="Copy the command")
+    button.press("Enter")
+    assert eventually(tools(page).locator('[role="status"]').inner_text, "command copied")
+    assert button.evaluate("(one) => one === document.activeElement")
+    page.locator("body").evaluate("(body) => body.append(document.createElement('textarea'))")
+    area = page.locator("body > textarea")
+    area.focus()
+    page.keyboard.press("Control+V")
+    assert eventually(area.input_value, whole)
 
 
 def cells(page, column):

@@ -185,8 +185,26 @@ def without_scripts(page):
 
 def test_page_shows_the_numbers_of_the_file(metrics):
     text = re.sub(r"<[^>]+>", " ", page_of(metrics(TRIALS)))
-    for words in ("6.50 ± 2.12", "1.50 ± 0.71", "269 k", "2.52 M", "FA 20 (268 k)", "No bounds to keep", "Within ε = 0.35 in L∞"):
+    for words in (
+        "6.50 ± 2.12",
+        "1.50 ± 0.71",
+        "269 k",
+        "2.52 M",
+        "FA 20 (268 k)",
+        "Nothing here is judged as passed or failed",
+        "Within ε = 0.35 in L∞",
+    ):
         assert words in re.sub(r"\s+", " ", text), words
+
+
+def test_what_a_page_does_not_show_its_captions_do_not_speak_of(metrics):
+    """Two seeds of one network, no cells, no comparisons, no search: neither genotypes nor intervals of differences."""
+    plain = without_scripts(page_of(metrics(TRIALS)))
+    for words in ("genotype", "random search", "different protocols", "the interval of a difference", "lines 95 % intervals"):
+        assert words not in plain.partition('id="robustness"')[0], words
+    assert "a thick one is its 95 % interval" not in plain and "Masked”:" not in plain
+    searched = without_scripts(page_of(metrics(TRIALS, searches=[search(0)])))
+    assert "random search ranks" not in searched and "its cell is trained anew" not in searched
 
 
 def test_searches_and_their_genotypes_are_shown(metrics):
@@ -359,9 +377,11 @@ def test_runs_of_other_code_are_said_at_the_top_and_marked_and_so_is_what_rests_
         file["provenance/other_code"] = json.dumps(other)
     results = tables.read(path)
     page = render.render(results)
-    assert "2 of 11 runs were made by other code" in page and "1 rest on those" in page
-    assert EVIL not in page and "code>snakemake &lt;script&gt;" in page
+    assert "2 of 11 runs were made by another version of the code" in page and "1 rest on those" in page
+    assert EVIL not in page and "code>.venv/bin/snakemake &lt;script&gt;" in page
     marked = {v.rules: results.by_other_code(v.all_runs) for block in results.blocks for v in block.variants}
-    usf = "1 of 2 runs resting on a search or training that other code made"
-    assert marked == {"bp": "", "fa": "1 of 4 runs made by other code", "usf": usf}
-    assert re.search(r"<tr><td class=.name.>darts-bio<sup class=.bad. title=.1 of 1 runs made by other code.>†</sup></td>", page)
+    usf = "1 of 2 runs resting on a search or training that another version of the code made"
+    assert marked == {"bp": "", "fa": "1 of 4 runs made by another version of the code", "usf": usf}
+    assert re.search(
+        r"<tr><td class=.name.>darts-bio<sup class=.muted. title=.1 of 1 runs made by another version of the code.>†</sup></td>", page
+    )

@@ -1,5 +1,6 @@
 """Robust accuracy within budgets: by hand, image by image."""
 
+import base64
 import re
 from html import unescape
 
@@ -11,6 +12,7 @@ from bionas import catalog
 from reports import charts, summary
 from reports.numbers import attacked, claims, paper, robustness, tables
 from reports.numbers.attacked import Budget
+from reports.tests import pages
 from reports.tests.attacked import attack, left, network
 from reports.tests.test_claims import named
 from reports.tests.test_reports import metrics, page_of, trial
@@ -92,6 +94,40 @@ def test_the_worst_case_is_each_images_own_over_all_attacks_of_its_budget_or_a_s
     (row,) = large.rows
     assert row.by_kind["true"].over.mean == 10 and row.worst.over.mean == 10  # image 2 alone
     assert [one.label for one in small.attacks] == ["pgd@standard", "square@standard"] and len(large.attacks) == 3
+
+
+def test_what_is_of_a_smaller_budget_alone_says_so_in_the_larger_ones_table(metrics):
+    """Square has 8/255 alone; PGD has 0.35, too, on the first network."""
+    wide = attack("pgd", "rule", preset="paper", eps=0.35, alpha=0.1)
+    pgd, square = "pgd@eps0.35-alpha0.1/rule", "square@standard/none"
+    trials = [
+        network("fa", 0, wide | SQUARE, {pgd: left(10, 100), square: left(70, 100)}),
+        network("usf", 0, wide | SQUARE, {square: left(60, 100)}),
+    ]
+    found = part(metrics, *trials)
+    eight, large = found.tables()
+    assert (eight.smaller("none"), large.smaller("none"), large.smaller("own")) == (None, eight.budget, None)
+    assert [large.smaller(row=row) for row in large.rows] == [None, eight.budget]
+    page = page_of(metrics(trials))
+    table = pages.Page(page).tables["robustness-digits-resnet20-linf-0-35"]
+    assert table.heads[1:] == ["no attack", "through its own gradient (as the paper)", "without gradient (ε ≤ 8/255)", "worst case"]
+    assert [[cell.attributes["class"] for cell in row[3:]] for row in table.rows] == [["num muted", "num"], ["num muted", "num muted"]]
+    assert [row[4].text.partition(" ")[0] for row in table.rows] == ["10.0", "60.0"] and table.rows[1][4].text.endswith("(ε ≤ 8/255)")
+    drawn = charts.worst(found).partition("data:text/csv;base64,")[2].partition('"')[0]
+    rows = [line for line in base64.b64decode(drawn).decode().splitlines() if "no gradient" in line]
+    assert len(rows) == 2 and not any("0.35" in line for line in rows)
+    assert "no gradient (ε ≤ 8/255)" in summary.summary(tables.read(metrics(trials)))
+
+
+def test_an_attack_whose_steps_are_too_short_for_its_budget_says_so(metrics):
+    short, enough = attack("pgd", "rule", preset="paper"), attack("pgd", "rule")
+    outcomes = {"pgd/rule": left(30, 100), "pgd@standard/rule": left(40, 100)}
+    found = {one.label: one for one in part(metrics, network("fa", 0, short | enough, outcomes)).planned}
+    said = "its 10 steps of 2/255 together go no further than 0.078"  # 20/255
+    assert (found["pgd"].short, found["pgd@standard"].short) == (said, "")
+    assert not found["pgd"].thorough and found["pgd@standard"].thorough
+    page = text(page_of(metrics([network("fa", 0, short | enough, outcomes)])))
+    assert f"pgd (ε = 0.35 in L∞; {said})" in page and f"random_start; {said}" in page and f"pgd: {said}." in page
 
 
 def test_norms_are_not_mixed(metrics):

@@ -65,7 +65,7 @@ def test_no_result_of_other_code_is_passed_off_as_this_ones(tmp_path):
     (line,), ran = checkout.snakemake()
     assert line.startswith("1 finished run was made by other code than this: trial/digits/resnet20/fa/") and "/evaluation" in line
     assert ran == {"collect", "render", "parts", "check"}
-    assert "1 of 2 runs were made by other code" in checkout.report and "†" in checkout.report
+    assert "1 of 2 runs were made by another version of the code" in checkout.report and "†" in checkout.report
     assert "code=equal size=tiny" in line and "code=equal size=tiny" in checkout.report
     _, ran = checkout.snakemake("code=equal", "--dry-run")
     assert "evaluate" in ran and "train" not in ran
