@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h5py
@@ -26,7 +27,17 @@ def attributes(group: h5py.Group) -> dict[str, Any]:
     """Return `dict(group.attrs)`, by name; a number or text in a list of one comes out of it, as all of ours are scalars."""
     names: list[bytes] = []
     h5a.iterate(group.id, names.append)
-    return {name.decode(): _attribute(group, name) for name in names}
+    with _no_type_of_numpys():
+        return {name.decode(): _attribute(group, name) for name in names}
+
+
+@contextmanager
+def _no_type_of_numpys() -> Iterator[None]:
+    """What is wrong with a file is an OSError; of a type that numpy has none for, h5py says ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise OSError(str(error)) from error
 
 
 def _attribute(group: h5py.Group, name: bytes) -> Any:
@@ -54,7 +65,8 @@ def datasets(group: h5py.Group, but: str = "") -> dict[str, Any]:
             names.append(name)
 
     h5o.visit(group.id, note, info=True)
-    return {name.decode(): _content(h5d.open(group.id, name)) for name in names}
+    with _no_type_of_numpys():
+        return {name.decode(): _content(h5d.open(group.id, name)) for name in names}
 
 
 def _content(dataset: h5d.DatasetID) -> Any:
