@@ -23,7 +23,7 @@ TUNING |= {"settings": {**TRIAL["settings"], "selection": "none"}}
 EVALUATION = {"trial": TRIAL["id"], "images": 3, "numerics": 7}
 EVALUATION |= {
     "attacks": {
-        "fgsm": {"attack": "fgsm", "parameters": {}, "gradients": ["rule", "from-bp"]},
+        "fgsm": {"attack": "fgsm", "parameters": {}, "gradients": ["from-bp", "rule"]},
         "cw@standard": {"attack": "cw", "parameters": {}, "gradients": ["true"]},
     }
 }
