@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from suite.store.hdf5 import typed
 from suite.store.layout import UNDIGESTED, Run, groups, opened, read_group, runs
 
 MANY = 4_000  # runs that are worth other processes
@@ -23,7 +24,7 @@ def digest(path: Path) -> str:
 
     To the bit. Of metrics.h5 nothing else counts, so that it makes no difference in how many files the same runs lie.
     """
-    with opened(path) as file:
+    with opened(path) as file, typed():
         found = {} if "stage" in file.attrs else runs(file)
         return joined({place: digest_of_run(run) for place, run in found.items()}) if found else digest_of(file)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from suite.store import hdf5
+from suite.store.hdf5 import typed
 from suite.store.layout import Run, groups, opened, read_group, readable
 from suite.store.layout import read as read_run
 
@@ -41,7 +42,7 @@ def read(*files: str | Path) -> pandas.DataFrame:
 
     rows = []
     for file, group, run, whole in _runs(files):
-        with readable(file):
+        with readable(file), typed():
             said: dict[str, Any] = {"stage": run.stage, "status": run.status, "file": str(file)}
             said |= {name: whole.get(name) for name in ("device", "threads", "parent")}
             settings = {f"settings.{name}": _cell(value) for name, value in whole.get("settings", {}).items()}
@@ -64,7 +65,7 @@ def read_images(*files: str | Path) -> pandas.DataFrame:
 
     parts: list[pandas.DataFrame] = []
     for file, group, run, whole in _runs(files):
-        with readable(file):
+        with readable(file), typed():
             parts += list(_attacked(group, run, whole))
     columns = [*IS, "attack", "gradient", "image", *OUTCOMES]
     return pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame(columns=columns)

@@ -27,13 +27,13 @@ def attributes(group: h5py.Group) -> dict[str, Any]:
     """Return `dict(group.attrs)`, by name; a number or text in a list of one comes out of it, as all of ours are scalars."""
     names: list[bytes] = []
     h5a.iterate(group.id, names.append)
-    with _no_type_of_numpys():
+    with typed():
         return {name.decode(): _attribute(group, name) for name in names}
 
 
 @contextmanager
-def _no_type_of_numpys() -> Iterator[None]:
-    """What is wrong with a file is an OSError; of a type that numpy has none for, h5py says ValueError."""
+def typed() -> Iterator[None]:
+    """Have what is wrong with a file be an OSError: of a type that numpy has none for, h5py says ValueError."""
     try:
         yield
     except ValueError as error:
@@ -65,7 +65,7 @@ def datasets(group: h5py.Group, but: str = "") -> dict[str, Any]:
             names.append(name)
 
     h5o.visit(group.id, note, info=True)
-    with _no_type_of_numpys():
+    with typed():
         return {name.decode(): _content(h5d.open(group.id, name)) for name in names}
 
 
