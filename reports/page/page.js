@@ -41,7 +41,7 @@
     current?.removeAttribute("aria-current");
     link?.setAttribute("aria-current", "true");
     current = link;
-    if (link && bar.scrollWidth > bar.clientWidth) bar.scrollTo({ left: link.offsetLeft - 40 });
+    if (link && bar.scrollWidth > bar.clientWidth && !bar.matches(":hover")) bar.scrollTo({ left: link.offsetLeft - 40 });
   };
   let waiting = false;
   addEventListener("scroll", () => {
@@ -52,19 +52,22 @@
   addEventListener("resize", follow);
   follow();
 
-  // A link opens whatever its target is folded into.
+  // A link opens whatever its target is folded into, and its target stays in view while charts are drawn above it, until somebody moves.
+  let target = null;
   const reveal = () => {
     let id = location.hash.slice(1).split("&")[0]; // what follows is a table's state
     try { id = decodeURIComponent(id); } catch { /* as it stands */ }
-    const target = id && document.getElementById(id);
-    if (!target) return;
+    target = id ? document.getElementById(id) : null;
     let opened = false;
     for (let at = target; at; at = at.parentElement) {
       if (at.tagName === "DETAILS" && !at.open) opened = at.open = true;
     }
-    if (opened) target.scrollIntoView();
+    if (opened) stay();
   };
+  const stay = () => (target?.closest(".dt-container") ?? target)?.scrollIntoView();
   addEventListener("hashchange", reveal);
+  for (const moved of ["wheel", "touchmove", "keydown", "pointerdown"]) addEventListener(moved, () => { target = null; }, { passive: true });
+  new ResizeObserver(stay).observe(document.querySelector("main"));
   reveal();
 
   // On paper everything is unfolded, but for lists of runs that would fill a ream.
