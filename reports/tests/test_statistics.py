@@ -34,11 +34,20 @@ def test_a_difference_is_written_with_its_interval():
     assert str(difference(1.0, 2.0, 3.0)) == "+2.00 [-0.48, +4.48]"
 
 
+@pytest.mark.parametrize("size", [0.01, 1.0, 100.0])
+def test_a_mean_has_an_interval_from_three_seeds_on_unless_all_agree(size):
+    # as above: 4.30265 standard deviations / √3
+    assert Summary.of([size, 2 * size, 3 * size]).interval == pytest.approx(((2 - 2.48414) * size, (2 + 2.48414) * size), rel=1e-5)
+    # t of 4 degrees of freedom 2.77645, of 1 to 5 √2.5 / √5
+    assert Summary.of([size * i for i in range(1, 6)]).interval == pytest.approx(((3 - 1.96324) * size, (3 + 1.96324) * size), rel=1e-5)
+    assert Summary.of([size, 2 * size]).interval is None and Summary.of([size] * 5).interval is None
+
+
 @pytest.mark.parametrize("values", [[0.0] * 5, [0.3] * 5, [1 - 0.9, 0.1, 2.1 - 2.0]])
 def test_differences_that_are_all_equal_prove_nothing(values):
     """The test set's grid makes them so; t would be infinite."""
     found = difference(*values)
-    assert not found.testable and found.interval() is None and math.isnan(found.p) and math.isnan(found.detectable())
+    assert found.sd == 0 and not found.testable and found.interval() is None and math.isnan(found.p) and math.isnan(found.detectable())
 
 
 def test_the_smallest_difference_is_in_the_units_of_the_metric():

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from suite.power import POWER, detectable, detectable_ratio
+from suite.power import CLAIM_SEEDS, INTERVAL_SEEDS, LEVEL, POWER, detectable, detectable_ratio
+
+
+def test_the_numbers_are_those_that_the_pages_promise():
+    assert (INTERVAL_SEEDS, CLAIM_SEEDS, LEVEL, POWER) == (3, 5, 0.05, 0.8)
 
 
 @pytest.mark.parametrize(("effect", "n"), [(0.5, 34), (0.8, 15), (0.2, 199)])
