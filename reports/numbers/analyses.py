@@ -72,7 +72,9 @@ def noise(arrays: Arrays) -> float:
 
 def bias(arrays: Arrays) -> float:
     """Return ‖mean rule gradient − mean true gradient‖ / ‖mean true gradient‖ of all layers together."""
-    return _ratio(np.nansum((arrays["bias"] * arrays["norm_true"]) ** 2), np.nansum(arrays["norm_true"] ** 2)) ** 0.5
+    with np.errstate(invalid="ignore"):  # a layer whose true gradient is 0 has a bias that is no number
+        apart = arrays["bias"] * arrays["norm_true"]
+    return _ratio(np.nansum(apart**2), np.nansum(arrays["norm_true"] ** 2)) ** 0.5
 
 
 def cosine(arrays: Arrays) -> float:
@@ -229,7 +231,7 @@ def _under(arrays: Arrays, rule: str) -> float:
 def _share(arrays: Arrays, rule: str) -> float:
     sizes = np.where(np.isfinite(arrays["variance_rule"]), arrays["sizes"], 0)
     rules = arrays["rules"]
-    return float(sizes[rules == rule].sum() / sizes[rules != "bp"].sum())
+    return _ratio(sizes[rules == rule].sum(), sizes[rules != "bp"].sum())
 
 
 # What there is to show.

@@ -111,8 +111,8 @@ def _say_comparisons(planned: Plan) -> str:
     if not family:
         return f"{len(seeds)} comparisons, each with too few seeds for an interval, which takes {INTERVAL_SEEDS}"
     smallest = f"with {most} seeds a difference is seen if it is {detectable(most, LEVEL / family):.2g} times its own standard deviation"
-    claim = f"; nothing is claimed, which takes {CLAIM_SEEDS}" if most < CLAIM_SEEDS else ""
-    return f"{len(seeds)} comparisons, {family} of them corrected together (Holm): {smallest}{claim}"
+    claim = f"; that describes, and a claim takes {CLAIM_SEEDS} seeds" if most < CLAIM_SEEDS else ""
+    return f"{len(seeds)} comparison{'s' if len(seeds) != 1 else ''}, {family} of them corrected together (Holm): {smallest}{claim}"
 
 
 def _tuning(num: int) -> str:
