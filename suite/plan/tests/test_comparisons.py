@@ -140,7 +140,7 @@ def test_a_metric_that_one_side_alone_has_is_a_mistake():
         # By the integral of suite/tests/test_power.py at 0.05 / 2: 4.6248, and below 2.0500.
         (
             "[0, 1, 2]",
-            "2 of them corrected together (Holm): with 3 seeds a difference is seen if it is 4.6 times its own standard deviation; that describes",
+            "2 of them corrected together (Holm): with 3 seeds a difference is seen if it is 4.6 times its own standard deviation; that",
         ),
         ("[0, 1, 2, 3, 4]", "with 5 seeds a difference is seen if it is 2.1 times its own standard deviation\n"),
     ],
