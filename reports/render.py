@@ -18,8 +18,7 @@ METRICS = (".h5", ".xz")  # what metrics files are called, and no page
 
 
 def _read(paths: list[Path]) -> tables.Results:
-    idle = int((os.cpu_count() or 1) - os.getloadavg()[0])
-    return tables.read(*paths, processes=min(max(idle, 1), MOST))
+    return tables.read(*paths, processes=min(len(os.sched_getaffinity(0)), MOST))
 
 
 def main(argv: list[str] | None = None) -> None:
