@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from suite.definition.text import load, read_text
 CHECKOUT = Path(__file__).parents[2]
 COMBINATIONS = 1000  # of values of one attack's parameters
 IMAGES = 1000  # that are attacked where no entry says
+LONG = re.compile(r"\S{200,}")  # what a user wrote, quoted in an error
 
 
 def read(path: str | Path) -> Benchmark:
@@ -62,6 +64,13 @@ def listed(path: str | Path) -> list[Path]:
 
 def parse(text: str) -> Benchmark:
     """Check the text of a definition. Raises ValueError as `read` does, without the file's name."""
+    try:
+        return _parsed(text)
+    except ValueError as error:
+        raise ValueError(LONG.sub(lambda word: f"{word[0][:80]}…", str(error))) from None
+
+
+def _parsed(text: str) -> Benchmark:
     raw = load(text)
     if isinstance(raw, dict) and "definitions" in raw:
         raise ValueError(f"lists other definitions; name one of them here: {raw['definitions']}")

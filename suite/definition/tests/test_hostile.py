@@ -164,6 +164,8 @@ BOMBS = {
         GOOD.replace("[fgsm]", f"[{{name: pgd, eps: [{'1, ' * 200}2], steps: [{'1, ' * 200}2]}}]"),
         "stands for 40401 attacks, one for each combination; allowed: at most 1000",
     ),
+    "an alias without end": (GOOD.replace("[0, 1]", f"[*{'x' * 9000}]"), r"line 5: found undefined alias 'x{60,79}…"),
+    "a number's place taken": (GOOD.replace("[fgsm]", f"[{{name: pgd, steps: {'x' * 9000}}}]"), r"steps: 'x{60,79}… does not fit"),
     "a name without end": (GOOD.replace("[fgsm]", f"[{'x' * 100_000}]"), "is unknown; allowed: "),
 }
 
