@@ -153,6 +153,8 @@ class Attack:
         if self.reach >= self.budget.size:
             return ""
         step = pixels(self.parameters["alpha"])
+        if "steps" not in self.parameters:
+            return f"its one step is {step}"
         return f"its {self.parameters['steps']} steps of {step} together go no further than {self.reach:.2g}"
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -125,6 +126,7 @@ def test_an_attack_whose_steps_are_too_short_for_its_budget_says_so(metrics):
     found = {one.label: one for one in part(metrics, network("fa", 0, short | enough, outcomes)).planned}
     said = "its 10 steps of 2/255 together go no further than 0.078"  # 20/255
     assert (found["pgd"].short, found["pgd@standard"].short) == (said, "")
+    assert replace(found["pgd"], parameters={"eps": 0.35, "alpha": 2 / 255}).short == "its one step is 2/255"
     assert not found["pgd"].thorough and found["pgd@standard"].thorough
     page = text(page_of(metrics([network("fa", 0, short | enough, outcomes)])))
     assert f"pgd (ε = 0.35 in L∞; {said})" in page and f"random_start; {said}" in page and f"pgd: {said}." in page

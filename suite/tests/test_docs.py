@@ -148,4 +148,4 @@ def test_no_reason_is_left_without_a_command():
 
 def test_every_block_says_what_it_is():
     """Diagrams and folders, which are read alone, have no language."""
-    assert {example.language for page in PAGES for example in examples(page)} <= {"python", "text", "yaml", "sh", ""}
+    assert {example.language for page in PAGES for example in examples(page)} <= {"python", "text", "yaml", "sh", "bibtex", ""}

@@ -13,7 +13,7 @@ from suite import plan
 from suite.definition import spec
 from suite.tests import finished
 
-FIRST = int(os.environ.get("BIONAS_FAULTS", 4))  # tries for each command; 0 is every write
+FIRST = int(os.environ.get("BIONAS_FAULTS", 2))  # tries for each command; 0 is every write
 DEFINITION = """
 name: faults
 about: the smallest of everything
