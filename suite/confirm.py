@@ -149,7 +149,7 @@ def numbers(metrics: Path) -> Numbers:
 
 
 def _git(*args: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["git", *args], cwd=code.ROOT, capture_output=True, check=False)
+    return subprocess.run(["git", "--no-optional-locks", *args], cwd=code.ROOT, capture_output=True, check=False)
 
 
 if __name__ == "__main__":

@@ -42,8 +42,11 @@ def usage(started: float) -> dict[str, float]:
 
 
 def _git(*args: str) -> str | None:
+    """Ask git, which takes no lock for it: who is killed here would leave one in the user's checkout."""
     try:
-        done = subprocess.run(["git", *args], capture_output=True, text=True, timeout=10, check=False, cwd=Path(__file__).parent)
+        done = subprocess.run(
+            ["git", "--no-optional-locks", *args], capture_output=True, text=True, timeout=10, check=False, cwd=Path(__file__).parent
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -238,6 +238,25 @@ def test_provenance_is_complete_and_needs_no_torch():
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+def test_git_is_asked_without_a_lock_that_a_kill_would_leave_in_the_checkout(tmp_path, monkeypatch):
+    def git(*args):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *args], cwd=tmp_path, check=True, capture_output=True)
+
+    file = tmp_path / "code.py"
+    file.write_text("")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "x")
+    os.utime(file, (10**9, 10**9))  # git would look at it, and note in its index, under a lock, that it is the same
+    monkeypatch.setattr(origin, "__file__", str(file))
+    before = (tmp_path / ".git/index").read_bytes()
+    assert origin.provenance("cpu", 1, 0)["dirty"] == "no"
+    assert (tmp_path / ".git/index").read_bytes() == before
+    git("status")
+    assert (tmp_path / ".git/index").read_bytes() != before
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
 def test_the_commit_is_gits():
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(store.__file__).parent, capture_output=True, text=True)
     found = store.provenance("cpu", 1, 0)
