@@ -18,7 +18,7 @@ METRICS = (".h5", ".xz")  # what metrics files are called, and no page
 
 
 def _read(paths: list[Path]) -> tables.Results:
-    return tables.read(*paths, processes=min(len(os.sched_getaffinity(0)), MOST))
+    return tables.read(*paths, processes=min(os.cpu_count() or 1, MOST))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -33,11 +33,10 @@ def collect(
         file.attrs.update(format=store.FORMAT, benchmark=planned.name)
         file["plan"] = json.dumps(planned.to_dict(), sort_keys=True)
         file["definition"] = planned.benchmark.text
-        for where, id, stage in planned.files():
-            path = f"search/{id}" if stage == "search" else f"trial/{id}"
+        for where, path, stage in planned.results():
             name = path if stage == "search" else f"{path}/{stage}"
             try:
-                copied[name] = _copy(runs / where, file, name, id, stage)
+                copied[name] = _copy(runs / where, file, name, path.partition("/")[2], stage)
             except ValueError as error:
                 absent[path, stage] = str(error) if (runs / where).exists() else ""
         missing = reasons(planned, absent, runs, logs)

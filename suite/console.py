@@ -86,9 +86,7 @@ class Console(logging.Handler):
         self.terminal = Terminal(file=stream, highlight=False, markup=False, soft_wrap=True)
         self.live: Live | None = None
         self.runs = {
-            str(RUNS / where): (stage, planned.run(f"search/{id}" if stage == "search" else f"trial/{id}"))
-            for planned in self.plans.values()
-            for where, id, stage in planned.files()
+            str(RUNS / where): (stage, planned.run(path)) for planned in self.plans.values() for where, path, stage in planned.results()
         }
         columns = list(zip(*(_columns(run) for _, run in self.runs.values()), strict=True))
         self.widths = [max(map(len, column)) for column in columns]

@@ -22,8 +22,8 @@ KINDS = {"search": "search", "train": "trial", "evaluate": "trial"}  # command â
 
 def write(planned: Plan, runs: Path = RUNS) -> None:
     """Write the parameters of every job that makes a run."""
-    for where, id, stage in planned.files():
-        run = planned.run(f"search/{id}" if stage == "search" else f"trial/{id}")
+    for where, path, stage in planned.results():
+        run = planned.run(path)
         params = run.evaluation.params if stage == "evaluation" else run.params  # type: ignore[union-attr]
         file, text = (runs / where).with_suffix(".json"), json.dumps(params, indent=2) + "\n"
         if file.is_file() and file.read_text() == text:

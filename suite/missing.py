@@ -26,8 +26,7 @@ def reasons(plan: Plan, absent: Mapping[tuple[str, str], str], runs: Path, logs:
     What went wrong comes first, then what could not run because of that, then what has not run yet.
     """
     rows = []
-    for where, id, stage in plan.files():
-        path = f"search/{id}" if stage == "search" else f"trial/{id}"
+    for where, path, stage in plan.results():
         if (path, stage) not in absent:
             continue
         reason, rank = _line(absent[path, stage], LONGEST_OF_OURS), 0

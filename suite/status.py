@@ -23,7 +23,7 @@ SHOWN = 20  # lines of one state
 
 def status(planned: Plan, runs: Path, logs: Path) -> Iterator[str]:
     """Yield the lines: how many results are in which state, a line for each group of runs, then who works on what, and what failed."""
-    there = {(path, stage): _ended(runs / where) for where, path, stage in _results(planned)}
+    there = {(path, stage): _ended(runs / where) for where, path, stage in planned.results()}
     rows = {
         (row["run"], row["stage"]): row["reason"]
         for row in reasons(planned, {key: "" for key, end in there.items() if not end}, runs, logs)
@@ -39,7 +39,7 @@ def status(planned: Plan, runs: Path, logs: Path) -> Iterator[str]:
     widths = [max(len(group[i]) for group in groups) for i in range(2)]
     for (dataset, name), stages in groups.items():
         yield f"  {dataset:{widths[0]}s}  {name:{widths[1]}s}  {'; '.join(_say(kind, found) for kind, found in stages.items())}"
-    files = {(path, stage): logs / where for where, path, stage in _results(planned)}
+    files = {(path, stage): logs / where for where, path, stage in planned.results()}
     for state in ("running", "failed"):
         for key in [key for key, its in states.items() if its == state][:SHOWN]:
             log = files[key].with_suffix(".log")
@@ -54,12 +54,6 @@ def status(planned: Plan, runs: Path, logs: Path) -> Iterator[str]:
 def _say(kind: str, found: Counter[str]) -> str:
     others = "".join(f", {found[state]} {state}" for state in STATES[1:] if found[state])
     return f"{kind} {found['done']} of {found.total()}{others}"
-
-
-def _results(planned: Plan) -> Iterator[tuple[str, str, str]]:
-    """Yield (file under runs, path of the run, stage)."""
-    for where, id, stage in planned.files():
-        yield where, f"search/{id}" if stage == "search" else f"trial/{id}", stage
 
 
 def _ended(file: Path) -> str:

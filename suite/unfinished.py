@@ -33,7 +33,7 @@ def report(planned: Plan, definition: str, size: str, before: set[Path]) -> None
     if not lost and _is_of(planned, folder / "metrics.h5"):
         return
     if not there and not lost:
-        absent = dict.fromkeys([(f"search/{id}" if stage == "search" else f"trial/{id}", stage) for _, id, stage in planned.files()], "")
+        absent = {(path, stage): "" for _, path, stage in planned.results()}
         print(_say(planned, definition, reasons(planned, absent, RUNS, Path("logs")), None), file=sys.stderr)
         return
     if lost:

@@ -85,6 +85,11 @@ class Plan:
             if trial.evaluation:
                 yield f"trial/{id}/evaluation-{trial.evaluation.id}.h5", id, "evaluation"
 
+    def results(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (file under results/runs/, path of the run as `run` takes it, stage) of every result."""
+        for where, id, stage in self.files():
+            yield where, f"search/{id}" if stage == "search" else f"trial/{id}", stage
+
     def to_dict(self) -> dict[str, Any]:
         b = self.benchmark
         return {

@@ -39,16 +39,16 @@ def outdated(planned: Plan, runs: Path = RUNS) -> list[Outdated]:
     same = accepted(runs)
     fingerprints: dict[tuple[str, ...], str] = {}
     found = []
-    for file, id, stage in planned.files():
+    for file, path, stage in planned.results():
         made_by = store.made_by(runs / file)
         if made_by is None:
             continue
-        run = planned.run(f"search/{id}" if stage == "search" else f"trial/{id}")
+        run = planned.run(path)
         of_both = stage == "evaluation" and isinstance(run, Trial) and run.evaluation
         roots = code.roots(stage, code.attacked(run.params, of_both.params) if of_both else run.params)
         here = fingerprints.get(roots) or fingerprints.setdefault(roots, code.fingerprint(roots))
         if made_by != here and here not in same.get(made_by, ()):
-            found.append(Outdated(file, f"search/{id}" if stage == "search" else f"trial/{id}/{stage}", made_by, here))
+            found.append(Outdated(file, path if stage == "search" else f"{path}/{stage}", made_by, here))
     return found
 
 
