@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bionas.kernels.batched import SIDE, SMALL, LargeDepthwise, Product, SharedDepthwise, SmallDepthwise
-from bionas.kernels.passes import average_pool
+from bionas.kernels.pools import average_pool
 
 GATHERED = False  # W and B of a layer come together, each layer's by operations of its own
 

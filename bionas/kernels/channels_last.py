@@ -24,7 +24,6 @@ from torch.autograd.function import once_differentiable
 from bionas.kernels.passes import (
     Statistics,
     again,
-    average_pool,
     batch_norm,
     depthwise,
     depthwise_back,
@@ -36,6 +35,7 @@ from bionas.kernels.passes import (
     repeated,
     summed,
 )
+from bionas.kernels.pools import average_pool
 
 GATHERED = True  # W and B of all layers come by one gather, apart
 Pair = Sequence[Tensor]  # W and B

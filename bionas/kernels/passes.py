@@ -17,11 +17,6 @@ from bionas.kernels.batched import SIDE
 PART = 1024  # pixels of a part of a weight gradient
 
 
-def average_pool(x: Tensor, stride: int | tuple[int, int]) -> Tensor:
-    """3×3, of (N, C, H, W). Never channels last off a CPU, where the gradient is wrong, silently (pytorch/pytorch#188344)."""
-    return F.avg_pool2d(x if x.is_cpu else x.contiguous(), 3, stride, 1, count_include_pad=False)
-
-
 def precision(*tensors: Tensor) -> list[Tensor]:
     """As autocast has it, which does not look into what follows."""
     kind = tensors[0].device.type

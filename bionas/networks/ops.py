@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bionas.kernels.passes import average_pool
+from bionas.kernels.pools import average_pool, max_pool
 from bionas.rules import RuleConv2d
 from bionas.space import Candidate
 
@@ -66,8 +66,21 @@ class FactorizedReduce(nn.Module):
         return self.bn(torch.cat([self.conv1(x), self.conv2(x[:, :, 1:, 1:])], dim=1))
 
 
+class MaxPool(nn.MaxPool2d):
+    """`max_pool` as a module, which is a max pool in torch's eyes, too."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__(3, stride, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return max_pool(x, self.stride)
+
+
 class AvgPool(nn.AvgPool2d):
-    """`average_pool` as a module, which is an average pool in torch's eyes, too."""
+    """`average_pool`, likewise."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__(3, stride, padding=1, count_include_pad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return average_pool(x, self.stride)
@@ -94,9 +107,9 @@ def build(candidate: Candidate, channels: int, stride: int, affine: bool, releas
         case ["none"]:
             return Zero(stride)
         case ["max", "pool", _]:
-            return nn.MaxPool2d(3, stride, padding=1)
+            return MaxPool(stride)
         case ["avg", "pool", _]:
-            return AvgPool(3, stride, padding=1, count_include_pad=False)
+            return AvgPool(stride)
         case ["skip", "connect"]:
             if stride == 1:
                 return nn.Identity()

@@ -63,6 +63,12 @@ def test_maps_of_pixels_d_apart_hold_every_dth_pixel_and_come_together_again(d):
     torch.testing.assert_close(convs.together(maps, d), x, rtol=0, atol=0)
 
 
+def test_a_small_depthwise_conv_hands_on_a_gradient_laid_out_as_its_input():
+    conv, x = layer(), images(8).requires_grad_()
+    (grad,) = torch.autograd.grad(conv(x).sum(), x)
+    assert grad.is_contiguous()
+
+
 def test_what_they_do_not_know_is_left_to_torch():
     assert convs.quicker(layer(), images()) is convs.plain_depthwise
     assert convs.quicker(layer(), images(8)) is convs.small_depthwise
