@@ -33,7 +33,10 @@ Row = dict[str, Any]  # column: text, number or None
 
 @dataclass(frozen=True)
 class Panel:
-    """One small picture: a heading, what it shows in words, a specification without data, and what its parameters are here."""
+    """One small picture: a heading, what it shows in words, a specification without data, and what its parameters are here.
+
+    They are columns: it shows the rows that have these values.
+    """
 
     title: str
     words: str
@@ -68,7 +71,7 @@ def draw(
     items, listed = [], []
     for i, panel in enumerate(drawn):
         which = specs.index(keys[i])
-        still = _static(compiled[which].still, values, panel.values)
+        still = _static(compiled[which].still, [row for row in values if panel.values.items() <= row.items()], panel.values)
         label = f"{title}{f', {panel.title}' if panel.title else ''}: {panel.words}"
         head = Markup('<p class="panel-title">{}</p>').format(panel.title) if panel.title else Markup("")
         attributes = Markup(' data-series="{}"').format(panel.series) if panel.series else ""
