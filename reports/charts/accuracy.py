@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.charts.chart import NOTHING, Panel, Row, draw
-from reports.charts.style import HERE, INK, MUTED, Series, coloured, looks, quantity, shaped, tips
+from reports.charts.style import HERE, INK, MUTED, ONE, Series, coloured, looks, quantity, shaped, tips
 from reports.numbers.statistics import Difference
 from reports.numbers.tables import Block, Variant
 
@@ -138,7 +138,7 @@ def _spec(series: list[Series], title: str, zero: float | None, domain: list[flo
         },
     ]
     if zero is not None:
-        layers.insert(0, {"mark": {"type": "rule", "stroke": MUTED}, "encoding": {"x": {"datum": zero}}})
+        layers.insert(0, {"data": ONE, "mark": {"type": "rule", "stroke": MUTED}, "encoding": {"x": {"datum": zero}}})
     return {
         "width": WIDTH,
         "height": ROW * len(series) + 40,

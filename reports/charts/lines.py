@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from reports.charts.chart import BEHIND, HOVER, NOTHING, PANELS, Panel, Row, draw, kind
-from reports.charts.style import CONTEXT, DASHES, MUTED, Series, coloured, quantity, tips
+from reports.charts.style import CONTEXT, DASHES, MUTED, ONE, Series, coloured, quantity, tips
 
 WIDTH, HEIGHT = 222, 150
 POINTS = 80  # a line; longer ones keep every so many-th, and both ends
@@ -166,7 +166,8 @@ def _spec(
         main = [{"filter": {"field": "kind", "equal": kinds[0]}}]
         layers.append({"name": BEHIND, "transform": main, "mark": thin, "encoding": {"x": along, "y": up, "detail": detail}})
     if mark is not None:
-        layers.append({"mark": {"type": "rule", "stroke": MUTED, "strokeDash": [2, 3]}, "encoding": {"y": {"datum": mark}}})
+        rule = {"type": "rule", "stroke": MUTED, "strokeDash": [2, 3]}
+        layers.append({"data": ONE, "mark": rule, "encoding": {"y": {"datum": mark}}})
     if any(row["low"] != row["high"] for row in rows):
         band = {"x": along, "y": {**up, "field": "low"}, "y2": {"field": "high"}, "color": colour, "detail": detail}
         layers.append({"transform": here, "mark": {"type": "area", "clip": True, "opacity": 0.18}, "encoding": band})

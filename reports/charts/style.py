@@ -34,6 +34,7 @@ CONFIG: dict[str, Any] = {
     "mark": {"color": INK},
     "text": {"color": INK, "fontSize": 11},
 }
+ONE: dict[str, Any] = {"values": [{}]}  # the data of what is drawn once: it would be drawn for every row
 HERE: dict[str, Any] = {
     "params": [{"name": "panel", "value": ""}],
     "transform": [{"filter": "datum.panel === panel"}],

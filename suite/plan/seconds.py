@@ -26,11 +26,11 @@ from suite.definition.runs import Evaluation, Search, Trial
 #        networks and supernets of 8 to 32 pixels, and the demo's runs. Jobs start warm (suite.warm); elsewhere each takes 1.4 more.
 #   GPU: calls and numbers from benchmarks/perf/h100.json (steps of ResNet-20, a derived network and supernets) and from LeNet's
 #        training, sixteen jobs side by side on that H100. Its start-up, its arithmetic and all of its attacks are assumed.
-NETWORK, PATH = (125e-6, 3.8e-9, 1 / 50e9), (160e-6, 5e-9, 1 / 50e9)
+NETWORK, ATTACKED, PATH = (125e-6, 2.6e-9, 1 / 40e9), (75e-6, 2.2e-9, 1 / 40e9), (160e-6, 5e-9, 1 / 50e9)
 GPU_NETWORK, GPU_MIXTURE = (180e-6, 4e-12, 1 / 6e12), (60e-6, 4e-12, 1 / 6e12)
 DEFAULTS = {
     (False, "train"): (0.2, *NETWORK),
-    (False, "evaluation"): (0.5, *NETWORK),
+    (False, "evaluation"): (0.2, *ATTACKED),
     (False, "random"): (0.6, *PATH),
     (False, "darts"): (0.4, 49e-6, 1.6e-9, 1 / 16e9),
     (False, "eg"): (0.4, 40e-6, 1.3e-9, 1 / 19e9),
