@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -47,7 +48,8 @@ def line(error: ValidationError) -> str:
             return f"{prefix}unknown key {unknown!r}; allowed: {', '.join(allowed)}{hint}"
         case "required":
             missing = next(key for key in limit if key not in found)
-            return f"{prefix}key {missing!r} is missing"
+            what = re.split("[.;]", error.schema["properties"][missing]["description"])[0]
+            return f"{prefix}key {missing!r} is missing: {what[0].lower()}{what[1:]}"
         case "enum":
             if SYNONYMS.get(found if isinstance(found, str) else "") in limit:
                 return f"{prefix}{found!r} is unknown; allowed: {', '.join(map(str, limit))}; did you mean {SYNONYMS[found]!r}?"
@@ -57,7 +59,7 @@ def line(error: ValidationError) -> str:
                 return str(unknown)
             return f"{prefix}found {_show(found)}; allowed: {', '.join(map(str, limit))}"
         case "type":
-            return f"{prefix}found {_show(found)}; allowed: {TYPES[limit]}{_number_hint(found, limit)}"
+            return f"{prefix}found {_show(found)}; allowed: {TYPES[limit]}{_hint(found, limit)}"
         case "uniqueItems":
             twice = next(item for i, item in enumerate(found) if item in found[:i])
             return f"{prefix}{twice!r} stands twice"
@@ -86,8 +88,10 @@ def _show(value: Any) -> str:
     return f"a {'list' if isinstance(value, list) else 'mapping'}" if isinstance(value, list | dict) else str(value)
 
 
-def _number_hint(found: Any, wanted: str) -> str:
-    """Say how the number is written that was meant: without quotes, without a point; YAML 1.1 reads 3e-4 as text, it wants both."""
+def _hint(found: Any, wanted: str) -> str:
+    """Say how a list of one is written, or the number that was meant: without quotes or a point; YAML 1.1 reads 3e-4 as text."""
+    if wanted == "array" and isinstance(found, str | int) and not isinstance(found, bool):
+        return f"; write [{found}]"
     if wanted not in ("integer", "number") or not isinstance(found, str | float):
         return ""
     try:
