@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -32,3 +34,12 @@ class Bar:
     def line(self, text: str) -> None:
         self.console.print(text)
         self.console.file.flush()
+
+
+def epoch_line(curves: Mapping[str, Sequence[float]], epoch: int, epochs: int, seconds: float) -> str:
+    """Say how an epoch of a training or a search went, without what nobody measured."""
+    last = {name: column[-1] for name, column in curves.items()}
+    said = [f"epoch {epoch:4d}/{epochs}  lr {last['lr']:.5f}  loss {last['train_loss']:8.4f}  train {last['train_accuracy']:6.2f} %"]
+    said += [] if math.isnan(last["val_accuracy"]) else [f"val {last['val_accuracy']:6.2f} %"]
+    said += [f"α span {last['alpha_span']:.4f}"] if "alpha_span" in last else []
+    return "  ".join([*said, f"{seconds:7.2f} s"])

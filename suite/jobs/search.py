@@ -12,7 +12,7 @@ from suite import code, store
 from suite.definition import cost
 from suite.jobs import machine, parameters
 from suite.jobs.checkpoint import Checkpoint
-from suite.jobs.progress import Bar
+from suite.jobs.progress import Bar, epoch_line
 from suite.jobs.stopping import StopFlag, ask_to_go_on, turn
 
 
@@ -79,7 +79,7 @@ def _search(params: dict[str, Any], args: argparse.Namespace, stop: StopFlag, ou
             bar.at(state.epoch * halves.weights.steps + state.step)
             if state.epoch > said:
                 said = state.epoch
-                bar.line(_search_line(state, weights.epochs, time.monotonic() - tick))
+                bar.line(epoch_line(state.curves, state.epoch, weights.epochs, time.monotonic() - tick))
                 seconds += time.monotonic() - tick
                 tick = time.monotonic()
             if checkpoint.due():
@@ -130,11 +130,3 @@ def _multiply_adds(passes: dict[str, int], space: SearchSpace, mixes: bool, imag
     """Return those of convs and linears, a backward pass as two forward ones: through the mixture, or through the mean path."""
     each = cost.supernet(space, images, **size) if mixes else cost.mean_network(space, images=images, **size)
     return (3 * passes["trained"] + passes["judged"]) * int(each.flops)
-
-
-def _search_line(state: Any, epochs: int, seconds: float) -> str:
-    last = {name: column[-1] for name, column in state.curves.items()}
-    return (
-        f"epoch {state.epoch:4d}/{epochs}  lr {last['lr']:.5f}  loss {last['train_loss']:8.4f}  train {last['train_accuracy']:6.2f} %  "
-        f"val {last['val_accuracy']:6.2f} %  α span {last['alpha_span']:.4f}  {seconds:7.2f} s"
-    )

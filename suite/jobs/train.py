@@ -11,7 +11,7 @@ from typing import Any
 from suite import code, store
 from suite.jobs import machine, network, parameters, task
 from suite.jobs.checkpoint import Checkpoint
-from suite.jobs.progress import Bar
+from suite.jobs.progress import Bar, epoch_line
 from suite.jobs.stopping import StopFlag, turn
 from suite.jobs.tracking import Tracking
 
@@ -77,7 +77,7 @@ def _train(params: dict[str, Any], trained: task.Task, args: argparse.Namespace,
                 epoch_seconds.append(time.monotonic() - tick)
                 tracked.look(model)
                 tick = time.monotonic()
-                bar.line(_epoch_line(state, settings["epochs"], epoch_seconds[-1]))
+                bar.line(epoch_line(state.curves, state.epoch, settings["epochs"], epoch_seconds[-1]))
             if checkpoint.due():
                 checkpoint.save({"loop": state.state_dict(), "epoch_seconds": epoch_seconds, "tracked": tracked.found})
 
@@ -132,12 +132,3 @@ def _auxiliary(model: Any, settings: dict[str, Any]) -> str:
     if not settings["aux_weight"]:
         return "none"
     return f"after cell {model.auxiliary_at + 1}" if model.auxiliary_at is not None else "none: images are below 16×16"
-
-
-def _epoch_line(state: Any, epochs: int, seconds: float) -> str:
-    last = {name: column[-1] for name, column in state.curves.items()}
-    held_out = f"  val {last['val_accuracy']:6.2f} %" if last["val_accuracy"] == last["val_accuracy"] else ""
-    return (
-        f"epoch {state.epoch:4d}/{epochs}  lr {last['lr']:.5f}  loss {last['train_loss']:8.4f}  "
-        f"train {last['train_accuracy']:6.2f} %{held_out}  {seconds:7.2f} s"
-    )
