@@ -162,13 +162,22 @@ class Soak:
                 and self.generator.random() < (0.3 if often else 0.8)
             ):
                 if kill.moment == "half":
-                    told.go("half")
-                    while not ((told := self.flow.hear(1)) and told.moment == "half"):
-                        if told:
-                            told.go()
+                    if not (told := self._half(told)):
+                        return None
                 return True if self._do(kill, told, f"{kill.moment} {Path(told.what).name}") else None
         told.go()
         return None
+
+    def _half(self, told):
+        """Let one write half of what it would, and return it as it waits then; nothing if it ended instead."""
+        told.go("half")
+        writer = told.pid
+        while not (told := self.flow.hear(1)) or told.moment != "half":
+            if told:
+                told.go()
+            elif writer not in self.flow.processes():
+                return None
+        return told
 
     def _random(self, kill, told, began):
         """Kill at a random moment, if the job is still there."""

@@ -112,7 +112,7 @@ class Workflow:
         self.listener.settimeout(patience)
         try:
             asking, _ = self.listener.accept()
-            asking.settimeout(1)
+            asking.settimeout(60)  # on a busy machine; one that is killed closes it
             return Told(*json.loads(asking.recv(65536)), asking)
         except (TimeoutError, ValueError, OSError):  # or it was killed while it told
             return None

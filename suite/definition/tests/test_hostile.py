@@ -2,6 +2,9 @@
 
 import os
 import re
+import subprocess
+import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -136,6 +139,26 @@ def test_a_mutated_definition_is_planned_or_refused_in_a_line(text):
 @given(st.deferred(lambda: valued(schema.schema())))
 def test_a_definition_by_the_format_is_planned_or_refused_in_a_line(raw):
     planned_or_one_line(yaml.safe_dump(raw))
+
+
+@settings(
+    max_examples=max(2, FUZZED // 50),
+    deadline=None,
+    derandomize="BIONAS_FUZZED" not in os.environ,
+    suppress_health_check=list(HealthCheck),
+)
+@given(mutated())
+def test_a_command_refuses_one_in_a_line_and_leaves_nothing_behind(text):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "x.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
+        command = [sys.executable, "-m", "suite.plan", "x.yaml"]
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+        )
+        assert done.returncode in (0, 1) and "Traceback" not in done.stderr
+        if done.returncode:
+            assert re.fullmatch(r"suite\.plan: x\.yaml: [^\n]+\n", done.stderr) and not done.stdout
+        assert [file.name for file in Path(folder).iterdir()] == ["x.yaml"]
 
 
 def chained(first, link):
