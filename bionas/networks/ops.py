@@ -69,6 +69,8 @@ class FactorizedReduce(nn.Module):
 class MaxPool(nn.MaxPool2d):
     """`max_pool` as a module, which is a max pool in torch's eyes, too."""
 
+    stride: int
+
     def __init__(self, stride: int) -> None:
         super().__init__(3, stride, padding=1)
 
@@ -78,6 +80,8 @@ class MaxPool(nn.MaxPool2d):
 
 class AvgPool(nn.AvgPool2d):
     """`average_pool`, likewise."""
+
+    stride: int
 
     def __init__(self, stride: int) -> None:
         super().__init__(3, stride, padding=1, count_include_pad=False)
