@@ -161,9 +161,8 @@ class Soak:
                 and told.moment == ("after" if after else "before")
                 and self.generator.random() < (0.3 if often else 0.8)
             ):
-                if kill.moment == "half":
-                    if not (told := self._half(told)):
-                        return None
+                if kill.moment == "half" and not (told := self._half(told)):
+                    return None
                 return True if self._do(kill, told, f"{kill.moment} {Path(told.what).name}") else None
         told.go()
         return None
