@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -59,7 +60,8 @@ def line(error: ValidationError) -> str:
                 return str(unknown)
             return f"{prefix}found {_show(found)}; allowed: {', '.join(map(str, limit))}"
         case "type":
-            return f"{prefix}found {_show(found)}; allowed: {TYPES[limit]}{_hint(found, limit)}"
+            hint = _list_hint(found, error.schema["items"]) if limit == "array" else _number_hint(found, limit)
+            return f"{prefix}found {_show(found)}; allowed: {TYPES[limit]}{hint}"
         case "uniqueItems":
             twice = next(item for i, item in enumerate(found) if item in found[:i])
             return f"{prefix}{twice!r} stands twice"
@@ -88,10 +90,15 @@ def _show(value: Any) -> str:
     return f"a {'list' if isinstance(value, list) else 'mapping'}" if isinstance(value, list | dict) else str(value)
 
 
-def _hint(found: Any, wanted: str) -> str:
-    """Say how a list of one is written, or the number that was meant: without quotes or a point; YAML 1.1 reads 3e-4 as text."""
-    if wanted == "array" and isinstance(found, str | int) and not isinstance(found, bool):
-        return f"; write [{found}]"
+def _list_hint(found: Any, items: Mapping[str, Any]) -> str:
+    """Say how a list of one is written."""
+    right = {"integer": int, "number": int | float}.get(items.get("type", ""), str)
+    fits = isinstance(found, right) and not isinstance(found, bool) and re.fullmatch(r"[\w./-]{1,40}", str(found))
+    return f"; write [{found}]" if fits else ""
+
+
+def _number_hint(found: Any, wanted: str) -> str:
+    """Say how the number is written that was meant: without quotes, without a point; YAML 1.1 reads 3e-4 as text, it wants both."""
     if wanted not in ("integer", "number") or not isinstance(found, str | float):
         return ""
     try:
