@@ -87,6 +87,11 @@ def test_what_panels_share_stands_once_and_lies_where_it_would_in_each():
     assert "backdrop" not in alone and alone.count(">epoch</text>") == 1
 
 
+def test_a_line_to_read_off_by_is_drawn_once_a_panel_however_many_rows_there_are():
+    figure = lines.multiples("t", [line(f"s{i}", [3.0, 1.0, 2.0]) for i in range(4)], EPOCH, LOSS, mark=2.0)
+    assert figure.count('stroke-dasharray="2,3"') == figure.count('class="panel"') == 4
+
+
 def test_what_no_legend_names_a_note_does(metrics):  # noqa: F811
     several = lines.multiples("t", [line("a", [1.0, 2.0]), line("b", [2.0, 3.0])], EPOCH, LOSS)
     assert "Grey: the lines of the other panels." in several
