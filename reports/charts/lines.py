@@ -150,8 +150,9 @@ def _spec(
     here = [{"filter": "datum.panel === panel"}]
     along = quantity(x.name, x.title, type=x.scale, domain=list(_domain(x, (row[x.name] for row in rows))), nice=False)
     along["axis"] = _wholes(*along["scale"]["domain"]) if x.whole else {}
-    up = quantity("value", None, type=y.scale, domain=list(over))
-    up["axis"] = {"labelExpr": SHORT, "values": powers(*over)} if y.scale == "log" else {}
+    ends = {"nice": False, "padding": 4} if y.scale == "log" else {}  # to the next power of ten, lines of one decade would lie flat
+    up = quantity("value", None, type=y.scale, domain=list(over), **ends)
+    up["axis"] = {"labelExpr": SHORT, "values": ruled(*over)} if y.scale == "log" else {}
     dash = {
         "field": "kind",
         "type": "nominal",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from reports.numbers.names import number
@@ -80,5 +79,11 @@ def claims(results: Results) -> list[Claim]:
 
 
 def questions(found: Iterable[Claim]) -> list[tuple[str, list[Claim]]]:
-    """Return each question in the plan's order, and the comparisons that answer it."""
-    return [(about, list(asked)) for about, asked in groupby(found, lambda claim: str(claim.named.get("about") or ""))]
+    """Return each question in the plan's order, and the comparisons that answer it: without one of their own, the one before."""
+    asked: list[tuple[str, list[Claim]]] = []
+    for claim in found:
+        about = str(claim.named.get("about") or "")
+        if not asked or about not in ("", asked[-1][0]):
+            asked.append((about, []))
+        asked[-1][1].append(claim)
+    return asked

@@ -171,6 +171,15 @@ def test_a_logarithmic_axis_names_two_numbers_or_more_of_those_that_it_holds(low
     assert 2 <= len(named) <= 8 and all(value == float(f"{value:.4g}") for value in named)
 
 
+def test_losses_of_one_decade_fill_their_panel():
+    """A decade more on either side would leave them a third of it."""
+    drawn = lines.Line("a", Series("a", "#000"), [1, 2, 3], losses := [2.5, 0.6, 0.4], losses, losses, 1)
+    figure = lines.multiples("t", [drawn], EPOCH, lines.Axis("loss", "loss", "log"))
+    (path,) = re.findall(r'd="(M[^"]+)" stroke="#000"', figure)
+    heights = [float(y) for y in re.findall(r"[ML][\d.]+,([\d.]+)", path)]
+    assert max(heights) - min(heights) > 0.6 * lines.HEIGHT
+
+
 # --- errors and costs -----------------------------------------------------------------------------------------------------
 
 
