@@ -38,6 +38,11 @@ def test_it_is_a_schema():
     Draft7Validator.check_schema(SCHEMA)
 
 
+def test_every_description_is_whole():
+    """A comma ends one that is not quoted, in YAML's braces, and makes a key without a value of the rest."""
+    assert ": null" not in json.dumps(SCHEMA)
+
+
 @pytest.mark.parametrize("file", BENCHMARKS, ids=lambda file: file.stem)
 def test_every_benchmark_names_it_and_fits(file):
     text = file.read_text(encoding="utf-8")
